@@ -1,0 +1,56 @@
+//! Apps, their scale and their logs (contract §1.4).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{AppName, ProcessType, Timestamp};
+
+/// An app as the API shows one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct App {
+    /// Stable over a rename.
+    pub uuid: Uuid,
+    /// The name.
+    pub id: AppName,
+    /// Name of the owner.
+    pub owner: String,
+    /// Wanted number of processes of each type: the formation.
+    pub structure: BTreeMap<ProcessType, u32>,
+    /// The last Procfile, type to command; for an app that never had one, the formation.
+    pub procfile_structure: BTreeMap<ProcessType, serde_json::Value>,
+    /// Creation.
+    pub created: Timestamp,
+    /// Last change.
+    pub updated: Timestamp,
+    /// Where visitors reach it; beyond the contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Where `git push` goes; beyond the contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_url: Option<String>,
+}
+
+/// `POST /v2/apps`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CreateApp {
+    /// Wanted name; the controller draws one when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// A domain of an app (contract §1.9).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Domain {
+    /// Name of the owner.
+    pub owner: String,
+    /// Creation.
+    pub created: Timestamp,
+    /// Last change.
+    pub updated: Timestamp,
+    /// Name of the app.
+    pub app: AppName,
+    /// Host name; one without a dot is a subdomain of the platform.
+    pub domain: String,
+}

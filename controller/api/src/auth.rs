@@ -1,0 +1,82 @@
+//! Users, sessions and tokens (contract §1.2).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Secret, Timestamp};
+
+/// A user as the API shows one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct User {
+    /// May be empty.
+    #[serde(default)]
+    pub email: String,
+    /// Unique.
+    pub username: String,
+    /// May be empty.
+    #[serde(default)]
+    pub first_name: String,
+    /// May be empty.
+    #[serde(default)]
+    pub last_name: String,
+    /// Administrator.
+    pub is_superuser: bool,
+    /// Same as `is_superuser`; kept for clients.
+    pub is_staff: bool,
+    /// Always empty; kept for clients.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Always empty; kept for clients.
+    #[serde(default)]
+    pub user_permissions: Vec<String>,
+    /// Moment of the last login.
+    pub last_login: Option<Timestamp>,
+    /// Moment of registration.
+    pub date_joined: Timestamp,
+    /// Always true: users are removed, not disabled.
+    pub is_active: bool,
+}
+
+/// `POST /v2/auth/register`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Register {
+    /// Wanted name.
+    pub username: String,
+    /// Wanted password.
+    pub password: Secret,
+    /// May be empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// The one-time token that the controller printed at its first start; only the first administrator needs it, and
+    /// only when not on the controller's own machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setup_token: Option<Secret>,
+}
+
+/// `POST /v2/auth/login/`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Login {
+    /// Name.
+    pub username: String,
+    /// Password.
+    pub password: Secret,
+}
+
+/// Answer of a login or of `POST /v2/auth/tokens/`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Token {
+    /// Forty hexadecimal digits; shown this once, kept only as a hash.
+    pub token: Secret,
+}
+
+/// `POST /v2/auth/passwd`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChangePassword {
+    /// Another user's name; administrators only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The current password; administrators need none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// The wanted one.
+    pub new_password: Secret,
+}

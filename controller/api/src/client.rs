@@ -1,0 +1,306 @@
+//! A typed HTTP client of the v2 API.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use reqwest::{
+    Method, Response, StatusCode, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{ACCEPT, AUTHORIZATION},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    API_VERSION_HEADER, BUILDER_AUTH_HEADER, NDJSON, Secret,
+    error::ErrorBody,
+    hooks::{Deployed, Progress},
+};
+
+/// How a caller proves who it is.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// Nobody.
+    Anonymous,
+    /// A user's token.
+    Token(Secret),
+    /// The builder's shared key.
+    Builder(Secret),
+}
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The controller answered, and it was no.
+    #[error("{}", body.as_ref().map_or_else(|| format!("the controller answered {status}"), ErrorBody::message))]
+    Refused {
+        /// HTTP status.
+        status: StatusCode,
+        /// The body, when it was one of the contract's shapes.
+        body: Option<ErrorBody>,
+        /// The body as it came, at most 64 KiB.
+        raw: String,
+    },
+    /// There was no usable answer.
+    #[error("cannot reach the controller at {url}")]
+    Unreachable {
+        /// Scheme, host and port that were tried.
+        url: String,
+        /// What happened.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The answer was not what the contract says.
+    #[error("the controller at {url} answered something unexpected: {reason}")]
+    Unexpected {
+        /// Scheme, host and port that answered.
+        url: String,
+        /// What was wrong with it.
+        reason: String,
+    },
+}
+
+impl ClientError {
+    /// The status of a refusal.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            Self::Unreachable { .. } | Self::Unexpected { .. } => None,
+        }
+    }
+}
+
+/// An answer's body and what its head told.
+#[derive(Debug)]
+pub struct Answer<T> {
+    /// The body.
+    pub body: T,
+    /// The server's API version, when it told one.
+    pub api_version: Option<String>,
+}
+
+/// A client of one controller.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    credentials: Credentials,
+}
+
+/// RFC 6761 §6.3: names under `localhost` are loopback, whatever the system's resolver knows.
+struct LoopbackNames;
+
+impl Resolve for LoopbackNames {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let host = name.as_str().trim_end_matches('.').to_ascii_lowercase();
+            if host == "localhost" || host.ends_with(".localhost") {
+                let loopback = [SocketAddr::from(([127, 0, 0, 1], 0)), SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0))];
+                return Ok(Box::new(loopback.into_iter()) as Addrs);
+            }
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+impl Client {
+    /// A client of the controller at `base` (scheme, host, port). `agent` is the `User-Agent`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made on this machine.
+    pub fn new(base: Url, credentials: Credentials, agent: &str) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .user_agent(agent)
+            .connect_timeout(Duration::from_secs(10))
+            .tcp_nodelay(true)
+            .dns_resolver(Arc::new(LoopbackNames))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { http, base, credentials })
+    }
+
+    /// The controller's address.
+    pub fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// The same client with other credentials.
+    #[must_use]
+    pub fn with(&self, credentials: Credentials) -> Self {
+        Self { http: self.http.clone(), base: self.base.clone(), credentials }
+    }
+
+    /// `GET path`; `path` is relative to the base, its segments already escaped (see [`segment`]).
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let response = self.send(Method::GET, path, None::<&()>, None).await?;
+        self.json(response).await
+    }
+
+    /// `GET path` with what the head of the answer told.
+    pub async fn get_answer<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, ClientError> {
+        let response = self.send(Method::GET, path, None::<&()>, None).await?;
+        let api_version = response.headers().get(API_VERSION_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok(Answer { body: self.json(response).await?, api_version })
+    }
+
+    /// `POST path` with a JSON body, for an answer with one.
+    pub async fn post<B: Serialize + Sync, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ClientError> {
+        let response = self.send(Method::POST, path, Some(body), None).await?;
+        self.json(response).await
+    }
+
+    /// `POST path` with a JSON body, for an answer without one.
+    pub async fn post_for_nothing<B: Serialize + Sync>(&self, path: &str, body: &B) -> Result<(), ClientError> {
+        self.send(Method::POST, path, Some(body), None).await.map(drop)
+    }
+
+    /// `DELETE path`.
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        self.send(Method::DELETE, path, None::<&()>, None).await.map(drop)
+    }
+
+    /// The raw status and API version of `GET path`, whatever they are.
+    pub async fn probe(&self, path: &str) -> Result<(StatusCode, Option<String>), ClientError> {
+        let url = self.url(path)?;
+        let response = self.authorised(self.http.get(url)).send().await.map_err(|source| self.unreachable(source))?;
+        let version = response.headers().get(API_VERSION_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok((response.status(), version))
+    }
+
+    /// `GET path` as a stream of bytes; `None` when the answer is 204.
+    pub async fn get_stream(
+        &self,
+        path: &str,
+    ) -> Result<Option<impl Stream<Item = Result<Bytes, ClientError>> + Unpin + use<>>, ClientError> {
+        let response = self.send(Method::GET, path, None::<&()>, None).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        let url = self.origin();
+        Ok(Some(Box::pin(response.bytes_stream().map_err(move |source| ClientError::Unreachable { url: url.clone(), source }))))
+    }
+
+    /// `POST path`, telling `progress` every line of the deployment that it starts, until that has ended.
+    pub async fn post_and_follow<B: Serialize + Sync>(
+        &self,
+        path: &str,
+        body: &B,
+        mut progress: impl FnMut(&str),
+    ) -> Result<Deployed, ClientError> {
+        let response = self.send(Method::POST, path, Some(body), Some(NDJSON)).await?;
+        let mut stream = response.bytes_stream();
+        let mut buffer = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            buffer.extend_from_slice(&chunk.map_err(|source| self.unreachable(source))?);
+            if buffer.len() > 1 << 20 {
+                return Err(self.unexpected("a line of over 1 MiB"));
+            }
+            while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = buffer.drain(..=end).collect();
+                match serde_json::from_slice(&line).map_err(|error| self.unexpected(error.to_string()))? {
+                    Progress::Progress(text) => progress(&text),
+                    Progress::Done(deployed) => return Ok(deployed),
+                    Progress::Failed { status, detail } => {
+                        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                        let raw = detail.clone();
+                        return Err(ClientError::Refused { status, body: Some(ErrorBody::detail(detail)), raw });
+                    }
+                }
+            }
+        }
+        Err(self.unexpected("the answer ended before the deployment did"))
+    }
+
+    fn url(&self, path: &str) -> Result<Url, ClientError> {
+        self.base.join(path).map_err(|error| self.unexpected(format!("{path:?} is not a path: {error}")))
+    }
+
+    fn authorised(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.credentials {
+            Credentials::Anonymous => request,
+            Credentials::Token(token) => request.header(AUTHORIZATION, format!("token {}", token.expose())),
+            Credentials::Builder(key) => request.header(BUILDER_AUTH_HEADER, key.expose()),
+        }
+    }
+
+    async fn send<B: Serialize + Sync>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+        accept: Option<&str>,
+    ) -> Result<Response, ClientError> {
+        let mut request = self.authorised(self.http.request(method, self.url(path)?));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        if let Some(accept) = accept {
+            request = request.header(ACCEPT, accept);
+        }
+        let response = request.send().await.map_err(|source| self.unreachable(source))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let raw = capped_text(response, 64 << 10).await;
+        Err(ClientError::Refused { status, body: serde_json::from_str(&raw).ok(), raw })
+    }
+
+    async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
+        let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
+        serde_json::from_slice(&body).map_err(|error| self.unexpected(error.to_string()))
+    }
+
+    fn origin(&self) -> String {
+        self.base.origin().ascii_serialization()
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> ClientError {
+        // The path may name things of the user's; scheme, host and port are enough.
+        ClientError::Unreachable { url: self.origin(), source: source.without_url() }
+    }
+
+    fn unexpected(&self, reason: impl Into<String>) -> ClientError {
+        ClientError::Unexpected { url: self.origin(), reason: reason.into() }
+    }
+}
+
+/// One path segment, percent-encoded so that no byte of it can change the path.
+pub fn segment(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_@+:".contains(&byte) || (byte == b'.' && text != "." && text != "..") {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+async fn capped_text(response: Response, limit: usize) -> String {
+    let mut body = Vec::new();
+    let mut stream = response.bytes_stream();
+    while let Some(Ok(chunk)) = stream.next().await {
+        body.extend_from_slice(&chunk);
+        if body.len() >= limit {
+            body.truncate(limit);
+            break;
+        }
+    }
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::segment;
+
+    #[test]
+    fn a_segment_stays_one_segment() {
+        assert_eq!(segment("ann@laptop"), "ann@laptop");
+        assert_eq!(segment("../x?y#z"), "..%2Fx%3Fy%23z");
+        assert_eq!(segment(".."), "%2E%2E");
+    }
+}
