@@ -1,1 +1,3 @@
+//! Settings and wiring of the controller.
+
 fn main() {}

@@ -1,0 +1,3 @@
+//! The rules, pure: no I/O, no SQL, no engine, no HTTP.
+
+pub mod instance;

@@ -1,0 +1,4 @@
+//! The controller: records intent in Postgres, converges the processes to it, publishes the routes.
+
+pub mod domain;
+pub mod scheduler;

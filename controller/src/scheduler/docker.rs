@@ -1,0 +1,1 @@
+//! Processes as containers of one Docker engine.

@@ -1,0 +1,1 @@
+//! A scheduler in memory, for tests of everything above it.

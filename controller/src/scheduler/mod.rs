@@ -1,0 +1,226 @@
+//! The scheduler contract: what the reconciler may ask of whatever runs the processes.
+//!
+//! The trait is small and declarative. A [`Group`] says which instances of one process type of one release shall exist;
+//! [`Scheduler::apply`] makes it so, [`Scheduler::observe`] tells what there is. A scheduler keeps no truth of its own:
+//! everything it knows about an instance it reads back from the engine, so it can be killed at any instant. It touches
+//! only what bears the platform's label and this installation's id.
+//!
+//! `tests/scheduler.rs` is the list of behaviours that every scheduler passes.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::stream::BoxStream;
+use paas_api::{AppName, ProcessType, ReleaseVersion, Secret};
+use uuid::Uuid;
+
+use crate::domain::instance::InstanceName;
+
+pub mod docker;
+pub mod fake;
+
+/// An app, as schedulers know it: the id is what counts, the name makes things readable for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppKey {
+    /// Stable id.
+    pub id: Uuid,
+    /// Name, for labels and container names.
+    pub name: AppName,
+}
+
+/// The instances of one process type of one release, exactly as they shall be.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Whose they are.
+    pub app: AppKey,
+    /// `web`, `worker`, …
+    pub process_type: ProcessType,
+    /// Release that they run.
+    pub release: ReleaseVersion,
+    /// Every instance that shall exist. One that is missing is started; one of this group that exists and is not named
+    /// here is stopped: SIGTERM, the grace period, SIGKILL.
+    pub instances: Vec<InstanceName>,
+    /// What each of them is.
+    pub template: Template,
+}
+
+/// What an instance is made of.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// Image, pinned by digest.
+    pub image: String,
+    /// What runs in it.
+    pub command: Command,
+    /// The whole environment (contract §3.7).
+    pub environment: BTreeMap<String, Secret>,
+    /// Port that a routable process listens on: it is ready once it accepts a connection there. Without a port a
+    /// process is ready once it has outlived [`STABILITY_WINDOW`].
+    pub port: Option<u16>,
+    /// Time between SIGTERM and SIGKILL.
+    pub grace: Duration,
+}
+
+/// How long a process without a port must live to count as ready.
+pub const STABILITY_WINDOW: Duration = Duration::from_secs(1);
+
+/// What runs in an image (contract §3.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// The image's own entrypoint and command.
+    Image,
+    /// A command line of a Procfile, run by the image's own shell as `<shell> -c <line>`.
+    Shell {
+        /// Path of the shell in the image, `/bin/bash` or `/bin/sh`.
+        shell: String,
+        /// The whole line.
+        line: String,
+    },
+    /// An argument vector, for images without a shell.
+    Exec(Vec<String>),
+}
+
+/// One instance that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// Its name.
+    pub name: InstanceName,
+    /// Its process type.
+    pub process_type: ProcessType,
+    /// Its release.
+    pub release: ReleaseVersion,
+    /// Where it stands.
+    pub phase: Phase,
+    /// `address:port` that visitors can be sent to, of an instance with a port that has an address.
+    pub address: Option<std::net::SocketAddr>,
+    /// Last start of its process.
+    pub started: Option<DateTime<Utc>>,
+    /// How often its process has ended by itself.
+    pub exits: u32,
+    /// How it ended last.
+    pub last_exit: Option<Exit>,
+}
+
+/// Where an instance stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Made, or running and not ready yet, or between two restarts.
+    Starting,
+    /// Running and ready.
+    Ready,
+    /// Being stopped because nobody wants it.
+    Stopping,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code; 128 + signal when killed.
+    pub code: i32,
+    /// Killed for want of memory.
+    pub out_of_memory: bool,
+}
+
+/// What is known of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The image by digest, or by local id where it has none.
+    pub reference: String,
+    /// The lowest TCP port it exposes.
+    pub exposed_port: Option<u16>,
+    /// The shell it holds: `/bin/bash`, else `/bin/sh`.
+    pub shell: Option<String>,
+}
+
+/// Which log lines are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct LogQuery {
+    /// Only this instance.
+    pub instance: Option<InstanceName>,
+    /// At most so many of the newest lines in all.
+    pub lines: usize,
+    /// Go on with new lines, of instances that start later too, until the reader goes away.
+    pub follow: bool,
+}
+
+/// One line of an instance's output.
+#[derive(Debug, Clone)]
+pub struct LogLine {
+    /// When.
+    pub moment: DateTime<Utc>,
+    /// Which instance.
+    pub instance: InstanceName,
+    /// Its process type.
+    pub process_type: ProcessType,
+    /// Its release.
+    pub release: ReleaseVersion,
+    /// The line without its end, at most 16 KiB.
+    pub text: String,
+}
+
+/// A one-off process.
+#[derive(Debug, Clone)]
+pub struct OneOff {
+    /// Whose it is.
+    pub app: AppKey,
+    /// Release whose image and environment it uses.
+    pub release: ReleaseVersion,
+    /// What it is.
+    pub template: Template,
+    /// It is killed after so long.
+    pub limit: Duration,
+}
+
+/// A piece of what a one-off process does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OneOffEvent {
+    /// Output, both streams merged, in order.
+    Output(Bytes),
+    /// It ended with this code; the last event.
+    Exited(i32),
+}
+
+/// Why the scheduler did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulerError {
+    /// It will not work however often it is tried: the text tells the app's owner why.
+    #[error("{0}")]
+    Refused(String),
+    /// The engine is away or in trouble; trying again later may help.
+    #[error("the engine that runs the processes does not answer: {0}")]
+    Unavailable(String),
+}
+
+/// Whatever runs processes: Docker, a fake, a cluster.
+#[async_trait]
+pub trait Scheduler: Send + Sync + 'static {
+    /// Makes a group's instances exactly those that it names. Returns once the engine has taken the order, not when the
+    /// instances are ready, and does not wait for grace periods. Doing it again changes nothing.
+    async fn apply(&self, group: &Group) -> Result<(), SchedulerError>;
+
+    /// Every instance of an app that exists, those being stopped too.
+    async fn observe(&self, app: Uuid) -> Result<Vec<Observed>, SchedulerError>;
+
+    /// Every app of this installation of which anything exists: what the ledger does not know among them is an orphan.
+    async fn apps(&self) -> Result<Vec<Uuid>, SchedulerError>;
+
+    /// Stops everything of an app and removes it with its network; returns once all of it is gone.
+    async fn remove(&self, app: Uuid) -> Result<(), SchedulerError>;
+
+    /// The app's output, oldest first.
+    async fn logs(&self, app: Uuid, query: LogQuery) -> Result<BoxStream<'static, LogLine>, SchedulerError>;
+
+    /// Runs a one-off process and tells what it does; dropping the stream kills it. It is never observed.
+    async fn run(&self, one_off: OneOff) -> Result<BoxStream<'static, OneOffEvent>, SchedulerError>;
+
+    /// Finds an image, pulling it when it is not at hand, and pins it.
+    async fn resolve(&self, image: &str) -> Result<Image, SchedulerError>;
+
+    /// Whether the engine answers.
+    async fn check(&self) -> Result<(), SchedulerError>;
+
+    /// Apps of which an instance started, got ready, ended or went away. It may miss some: the reconciler's timer makes
+    /// up for that.
+    fn changes(&self) -> BoxStream<'static, Uuid>;
+}
