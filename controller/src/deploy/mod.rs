@@ -1,0 +1,5 @@
+//! From intent to running processes.
+//!
+//! [`intent`] records what is wanted, in one transaction, and touches nothing else. The [`reconciler`] compares what is
+//! wanted with what there is and takes one step at a time ([`step`]) until nothing is left to do. [`wait`] lets a client
+//! follow the deployment that its change became.
