@@ -1,6 +1,10 @@
 //! A typed HTTP client of the v2 API.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
@@ -85,6 +89,8 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     credentials: Credentials,
+    waits: bool,
+    server_version: Arc<OnceLock<Option<String>>>,
 }
 
 /// RFC 6761 §6.3: names under `localhost` are loopback, whatever the system's resolver knows.
@@ -93,12 +99,12 @@ struct LoopbackNames;
 impl Resolve for LoopbackNames {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let host = name.as_str().trim_end_matches('.').to_ascii_lowercase();
-            if host == "localhost" || host.ends_with(".localhost") {
+            let host = name.as_str();
+            if is_loopback(host) {
                 let loopback = [SocketAddr::from(([127, 0, 0, 1], 0)), SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0))];
                 return Ok(Box::new(loopback.into_iter()) as Addrs);
             }
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
@@ -110,14 +116,32 @@ impl Client {
     /// # Errors
     /// When no HTTP client can be made on this machine.
     pub fn new(base: Url, credentials: Credentials, agent: &str) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
+        Self::build(base, credentials, agent, true)
+    }
+
+    /// The same, taking any TLS certificate: for an installation with a certificate of its own making.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made on this machine.
+    pub fn new_unverified(base: Url, credentials: Credentials, agent: &str) -> Result<Self, reqwest::Error> {
+        Self::build(base, credentials, agent, false)
+    }
+
+    fn build(base: Url, credentials: Credentials, agent: &str, verify: bool) -> Result<Self, reqwest::Error> {
+        let mut http = reqwest::Client::builder()
             .user_agent(agent)
             .connect_timeout(Duration::from_secs(10))
             .tcp_nodelay(true)
             .dns_resolver(Arc::new(LoopbackNames))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        Ok(Self { http, base, credentials })
+            .redirect(reqwest::redirect::Policy::none());
+        if !verify {
+            http = http.tls_danger_accept_invalid_certs(true);
+        }
+        // A proxy's loopback is not ours.
+        if base.host_str().is_some_and(is_loopback) {
+            http = http.no_proxy();
+        }
+        Ok(Self { http: http.build()?, base, credentials, waits: true, server_version: Arc::default() })
     }
 
     /// The controller's address.
@@ -128,7 +152,18 @@ impl Client {
     /// The same client with other credentials.
     #[must_use]
     pub fn with(&self, credentials: Credentials) -> Self {
-        Self { http: self.http.clone(), base: self.base.clone(), credentials }
+        Self { credentials, ..self.clone() }
+    }
+
+    /// The same client, asking the controller to answer as soon as a change is recorded, before it is rolled out.
+    #[must_use]
+    pub fn without_waiting(&self) -> Self {
+        Self { waits: false, ..self.clone() }
+    }
+
+    /// The API version that the first answer told: `None` before any answer, and `Some(None)` when it told none.
+    pub fn server_version(&self) -> Option<Option<&str>> {
+        self.server_version.get().map(Option::as_deref)
     }
 
     /// `GET path`; `path` is relative to the base, its segments already escaped (see [`segment`]).
@@ -140,7 +175,7 @@ impl Client {
     /// `GET path` with what the head of the answer told.
     pub async fn get_answer<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, ClientError> {
         let response = self.send(Method::GET, path, None::<&()>, None).await?;
-        let api_version = response.headers().get(API_VERSION_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let api_version = api_version(&response);
         Ok(Answer { body: self.json(response).await?, api_version })
     }
 
@@ -164,8 +199,8 @@ impl Client {
     pub async fn probe(&self, path: &str) -> Result<(StatusCode, Option<String>), ClientError> {
         let url = self.url(path)?;
         let response = self.authorised(self.http.get(url)).send().await.map_err(|source| self.unreachable(source))?;
-        let version = response.headers().get(API_VERSION_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok((response.status(), version))
+        self.note_version(&response);
+        Ok((response.status(), api_version(&response)))
     }
 
     /// `GET path` as a stream of bytes; `None` when the answer is 204.
@@ -178,7 +213,9 @@ impl Client {
             return Ok(None);
         }
         let url = self.origin();
-        Ok(Some(Box::pin(response.bytes_stream().map_err(move |source| ClientError::Unreachable { url: url.clone(), source }))))
+        Ok(Some(Box::pin(
+            response.bytes_stream().map_err(move |source| ClientError::Unreachable { url: url.clone(), source }),
+        )))
     }
 
     /// `POST path`, telling `progress` every line of the deployment that it starts, until that has ended.
@@ -238,7 +275,11 @@ impl Client {
         if let Some(accept) = accept {
             request = request.header(ACCEPT, accept);
         }
+        if !self.waits {
+            request = request.header("prefer", "respond-async");
+        }
         let response = request.send().await.map_err(|source| self.unreachable(source))?;
+        self.note_version(&response);
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -250,6 +291,10 @@ impl Client {
     async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
         let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
         serde_json::from_slice(&body).map_err(|error| self.unexpected(error.to_string()))
+    }
+
+    fn note_version(&self, response: &Response) {
+        self.server_version.get_or_init(|| api_version(response));
     }
 
     fn origin(&self) -> String {
@@ -264,6 +309,17 @@ impl Client {
     fn unexpected(&self, reason: impl Into<String>) -> ClientError {
         ClientError::Unexpected { url: self.origin(), reason: reason.into() }
     }
+}
+
+fn api_version(response: &Response) -> Option<String> {
+    response.headers().get(API_VERSION_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// Whether a host is this machine: a name under `localhost`, or a loopback address as a URL writes it.
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// One path segment, percent-encoded so that no byte of it can change the path.
@@ -295,7 +351,17 @@ async fn capped_text(response: Response, limit: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::segment;
+    use super::{is_loopback, segment};
+
+    #[test]
+    fn this_machine_has_many_names() {
+        for host in ["localhost", "paas.localhost", "PAAS.Localhost.", "127.0.0.1", "127.8.8.8", "[::1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["example.test", "localhost.example.test", "notlocalhost", "10.0.0.1", "[::2]"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
 
     #[test]
     fn a_segment_stays_one_segment() {

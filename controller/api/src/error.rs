@@ -37,7 +37,8 @@ impl ErrorBody {
         match self {
             Self::Detail { detail } => detail.clone(),
             Self::Fields(fields) => {
-                let parts: Vec<String> = fields.iter().map(|(name, texts)| format!("{name}: {}", texts.join(" "))).collect();
+                let parts: Vec<String> =
+                    fields.iter().map(|(name, texts)| format!("{name}: {}", texts.join(" "))).collect();
                 parts.join("; ")
             }
             Self::List(texts) => texts.join("; "),

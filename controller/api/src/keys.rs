@@ -112,8 +112,7 @@ impl std::fmt::Display for PublicKey {
 mod tests {
     use super::*;
 
-    const KEY: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGr5P45bUsR/3lxJJDHSnSJB/i3ozVarCwS/R94eLfG7 ann@laptop";
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGr5P45bUsR/3lxJJDHSnSJB/i3ozVarCwS/R94eLfG7 ann@laptop";
 
     #[test]
     fn a_key_has_the_fingerprint_that_ssh_keygen_prints() {
@@ -126,7 +125,9 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        for bad in ["", "ssh-ed25519", "ssh-ed25519 !!!", "ssh-dss AAAAB3NzaC1kc3M=", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAA"] {
+        for bad in
+            ["", "ssh-ed25519", "ssh-ed25519 !!!", "ssh-dss AAAAB3NzaC1kc3M=", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAA"]
+        {
             assert!(PublicKey::parse(bad).is_err(), "{bad}");
         }
     }

@@ -174,7 +174,7 @@ name!(
             || text.len() > 244
             || text.starts_with(['-', '/', '.'])
             || text.ends_with(['/', '.'])
-            || text.ends_with(".lock")
+            || text.strip_suffix(".lock").is_some()
             || text.contains("..")
             || text.contains("//")
             || text.contains("@{")
