@@ -1,0 +1,208 @@
+//! The routing table as it travels: which hosts lead to which addresses.
+//!
+//! The publisher builds these types, the router fetches them as JSON and keeps the last good
+//! ones on disk. Everything is validated while it is parsed, so a table that exists is a table
+//! that can be served. Unknown fields are ignored: an older router reads a newer table.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest host name that DNS knows.
+const LONGEST_HOST: usize = 253;
+
+/// Longest label between two dots.
+const LONGEST_LABEL: usize = 63;
+
+/// Everything that the router serves at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Grows with every change; the router reports which one it serves.
+    pub version: u64,
+    /// One entry per published app.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+}
+
+/// One app as visitors see it: its hosts, and the processes that answer for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Names under which visitors ask for it.
+    pub hosts: Vec<Host>,
+    /// Healthy processes. None means that the app exists but is scaled to nothing (503).
+    #[serde(default)]
+    pub targets: Vec<Target>,
+}
+
+/// One process that takes requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Target {
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self { address }
+    }
+}
+
+/// A host of a route: an exact lower-case name, or `*.suffix` for every name below a suffix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Host(String);
+
+impl Host {
+    /// The name, or the pattern with its `*.`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The suffix below which every name matches, without `*.`; `None` for an exact name.
+    pub fn wildcard_suffix(&self) -> Option<&str> {
+        self.0.strip_prefix("*.")
+    }
+}
+
+/// Why a text is no host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{host}` is not a host: {reason}")]
+pub struct InvalidHost {
+    host: String,
+    reason: &'static str,
+}
+
+impl TryFrom<String> for Host {
+    type Error = InvalidHost;
+
+    fn try_from(host: String) -> Result<Self, Self::Error> {
+        match fault(&host) {
+            None => Ok(Self(host)),
+            Some(reason) => Err(InvalidHost { host: host.chars().take(LONGEST_HOST).collect(), reason }),
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = InvalidHost;
+
+    fn from_str(host: &str) -> Result<Self, Self::Err> {
+        Self::try_from(host.to_owned())
+    }
+}
+
+impl From<Host> for String {
+    fn from(host: Host) -> Self {
+        host.0
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What is wrong with a host, if anything.
+fn fault(host: &str) -> Option<&'static str> {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    if name.is_empty() {
+        return Some("it is empty");
+    }
+    if host.len() > LONGEST_HOST {
+        return Some("it is longer than 253 characters");
+    }
+    name.split('.').find_map(|label| {
+        if label.is_empty() {
+            Some("a label is empty")
+        } else if label.len() > LONGEST_LABEL {
+            Some("a label is longer than 63 characters")
+        } else if label.contains('*') {
+            Some("`*` stands only alone, as the first label")
+        } else if label.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Some("hosts are lower-case")
+        } else if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+            Some("it has a character other than a-z, 0-9, `-`, `_` and `.`")
+        } else if label.starts_with('-') || label.ends_with('-') {
+            Some("a label starts or ends with `-`")
+        } else {
+            None
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wire_form_is_what_publishers_send() {
+        let text =
+            r#"{"version":12,"routes":[{"hosts":["hello.localhost"],"targets":[{"address":"10.213.0.2:5000"}]}]}"#;
+        let table: Table = serde_json::from_str(text).unwrap();
+        assert_eq!(table.version, 12);
+        assert_eq!(table.routes[0].targets[0].address, "10.213.0.2:5000".parse().unwrap());
+        assert_eq!(serde_json::to_string(&table).unwrap(), text);
+    }
+
+    #[test]
+    fn fields_of_later_versions_are_ignored() {
+        let text = r#"{"version":1,"tls":{},"routes":[{"hosts":["a.b"],"targets":[],"maintenance":true}]}"#;
+        let table: Table = serde_json::from_str(text).unwrap();
+        assert_eq!(table.routes.len(), 1);
+    }
+
+    #[test]
+    fn good_hosts_are_taken() {
+        for host in [
+            "a",
+            "hello.localhost",
+            "*.example.com",
+            "xn--bcher-kva.example",
+            "my_app.example.com",
+            "1.2.3.4",
+            &format!("{}.com", "a".repeat(63)),
+        ] {
+            assert_eq!(Host::from_str(host).unwrap().as_str(), host);
+        }
+    }
+
+    #[test]
+    fn bad_hosts_are_refused() {
+        for host in [
+            "",
+            "*",
+            "*.",
+            "*.*.example.com",
+            "a.*.example.com",
+            "*a.example.com",
+            "Hello.localhost",
+            ".example.com",
+            "example.com.",
+            "a..b",
+            "-a.example.com",
+            "a-.example.com",
+            "a b.example.com",
+            "a.example.com:80",
+            "bücher.example",
+            "[::1]",
+            "a/b",
+            "a\nb",
+            &"a".repeat(64),
+            &format!("{}a", "a.".repeat(130)),
+        ] {
+            assert!(Host::from_str(host).is_err(), "{host:?} was taken");
+            assert!(serde_json::from_value::<Host>(host.into()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_bad_address_is_refused() {
+        for address in ["", "10.0.0.1", "10.0.0.1:99999", "web:5000"] {
+            let text = format!(r#"{{"address":"{address}"}}"#);
+            assert!(serde_json::from_str::<Target>(&text).is_err(), "{address:?}");
+        }
+    }
+}
