@@ -14,8 +14,10 @@ impl InstanceName {
     pub fn draw(app: &AppName, process_type: &ProcessType, release: ReleaseVersion) -> Self {
         const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
         let mut random = rand::rng();
-        let suffix: String =
-            (0..5).filter_map(|_| LETTERS.get(random.random_range(0..LETTERS.len()))).map(|byte| char::from(*byte)).collect();
+        let suffix: String = (0..5)
+            .filter_map(|_| LETTERS.get(random.random_range(0..LETTERS.len())))
+            .map(|byte| char::from(*byte))
+            .collect();
         Self(format!("{app}-{process_type}-{release}-{suffix}"))
     }
 

@@ -1,3 +1,10 @@
 //! The rules, pure: no I/O, no SQL, no engine, no HTTP.
 
+pub mod app;
+pub mod build;
+pub mod config;
+pub mod deployment;
+pub mod formation;
 pub mod instance;
+pub mod plan;
+pub mod release;

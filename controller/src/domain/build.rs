@@ -1,0 +1,71 @@
+//! A build: an image and how its processes are started (contract §1.5, §3.6).
+
+use chrono::{DateTime, Utc};
+use paas_api::{ProcessType, Username, builds::Procfile};
+use uuid::Uuid;
+
+use crate::scheduler::Command;
+
+/// What a build came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildKind {
+    /// A Dockerfile in a push.
+    Dockerfile,
+    /// A slug of a push.
+    Buildpack,
+    /// An image that somebody named.
+    Image,
+}
+
+/// A build of the ledger.
+#[derive(Debug, Clone)]
+pub struct Build {
+    /// Its id.
+    pub id: Uuid,
+    /// Name of who made it.
+    pub owner: Username,
+    /// The image as it was given.
+    pub image: String,
+    /// The image by digest: what runs.
+    pub reference: String,
+    /// The lowest port that the image exposes.
+    pub exposed_port: Option<u16>,
+    /// The shell that the image holds.
+    pub shell: Option<String>,
+    /// Commit, or empty.
+    pub sha: String,
+    /// Process types, or empty.
+    pub procfile: Procfile,
+    /// Non-empty for a Dockerfile build.
+    pub dockerfile: String,
+    /// Creation.
+    pub created: DateTime<Utc>,
+}
+
+impl Build {
+    /// What it came from.
+    pub fn kind(&self) -> BuildKind {
+        kind_of(&self.dockerfile, &self.sha)
+    }
+
+    /// What runs as a process of this type (contract §3.6). An image without a shell gets the line split into words as a
+    /// shell would split them.
+    pub fn command(&self, process_type: &ProcessType) -> Command {
+        let Some(line) = self.procfile.get(process_type) else { return Command::Image };
+        match &self.shell {
+            Some(shell) => Command::Shell { shell: shell.clone(), line: line.clone() },
+            None => shlex::split(line).map_or_else(|| Command::Exec(vec![line.clone()]), Command::Exec),
+        }
+    }
+}
+
+/// What a build with these fields came from.
+pub fn kind_of(dockerfile: &str, sha: &str) -> BuildKind {
+    if !dockerfile.is_empty() {
+        BuildKind::Dockerfile
+    } else if sha.is_empty() {
+        BuildKind::Image
+    } else {
+        BuildKind::Buildpack
+    }
+}
