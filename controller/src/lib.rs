@@ -1,5 +1,6 @@
 //! The controller: records intent in Postgres, converges the processes to it, publishes the routes.
 
+pub mod db;
 pub mod domain;
 pub mod scheduler;
 pub mod seal;
