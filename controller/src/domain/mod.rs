@@ -8,3 +8,4 @@ pub mod formation;
 pub mod instance;
 pub mod plan;
 pub mod release;
+pub mod user;
