@@ -2,7 +2,7 @@
 //!
 //! Functions take `&mut PgConnection`, so that the caller owns the transaction. Nothing here touches anything but Postgres.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use sqlx::{
     PgPool,
@@ -10,8 +10,17 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+pub mod apps;
+pub mod builds;
 pub mod collaborators;
+pub mod configs;
+pub mod deployments;
+pub mod domains;
+pub mod events;
+pub mod instances;
 pub mod keys;
+pub mod releases;
+pub mod routing;
 pub mod tokens;
 pub mod users;
 
@@ -71,4 +80,30 @@ pub fn is_foreign_key_violation(error: &sqlx::Error) -> bool {
 /// The error of a text in the ledger that does not parse: somebody else wrote it.
 fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(error))
+}
+
+/// Why the ledger has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// Postgres did not do it.
+    #[error("the database did not answer as it should")]
+    Driver(#[from] sqlx::Error),
+    /// A row that its own rules do not allow.
+    #[error("table {table} holds a row that cannot be: {reason}")]
+    Inconsistent {
+        /// Where it is.
+        table: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// For `map_err`: a row that cannot be, and why.
+pub(crate) fn inconsistent<E: Display>(table: &'static str) -> impl Fn(E) -> DbError {
+    move |error| DbError::Inconsistent { table, reason: error.to_string() }
+}
+
+/// A count as the ledger stores it.
+pub(crate) fn version(number: i32) -> Result<paas_api::ReleaseVersion, DbError> {
+    paas_api::ReleaseVersion::new(number).ok_or_else(|| inconsistent("releases")(format!("version {number}")))
 }

@@ -1,0 +1,113 @@
+//! Builds.
+
+use paas_api::builds::Procfile;
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
+
+use super::{DbError, Slice, Sliced, inconsistent};
+use crate::domain::build::Build;
+
+struct Row {
+    uuid: Uuid,
+    owner: String,
+    image: String,
+    reference: String,
+    exposed_port: Option<i32>,
+    shell: Option<String>,
+    sha: String,
+    procfile: Json<Procfile>,
+    dockerfile: String,
+    created: chrono::DateTime<chrono::Utc>,
+}
+
+impl TryFrom<Row> for Build {
+    type Error = DbError;
+    fn try_from(row: Row) -> Result<Self, DbError> {
+        Ok(Self {
+            id: row.uuid,
+            owner: row.owner.parse().map_err(inconsistent("users"))?,
+            image: row.image,
+            reference: row.reference,
+            exposed_port: row.exposed_port.map(u16::try_from).transpose().map_err(inconsistent("builds"))?,
+            shell: row.shell,
+            sha: row.sha,
+            procfile: row.procfile.0,
+            dockerfile: row.dockerfile,
+            created: row.created,
+        })
+    }
+}
+
+/// A build to record.
+#[derive(Debug)]
+pub struct NewBuild<'a> {
+    /// Whose it is.
+    pub app: Uuid,
+    /// Who made it.
+    pub owner: Uuid,
+    /// The image as it was given.
+    pub image: &'a str,
+    /// What is known of the image.
+    pub facts: &'a crate::scheduler::Image,
+    /// Commit, or empty.
+    pub sha: &'a str,
+    /// Process types, or empty.
+    pub procfile: &'a Procfile,
+    /// Non-empty for a Dockerfile build.
+    pub dockerfile: &'a str,
+}
+
+/// Records a build.
+pub async fn insert(db: &mut PgConnection, build: &NewBuild<'_>) -> Result<Uuid, DbError> {
+    let id = sqlx::query_scalar!(
+        "INSERT INTO builds (app_id, owner_id, image, reference, exposed_port, shell, sha, procfile, dockerfile)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING uuid",
+        build.app,
+        build.owner,
+        build.image,
+        build.facts.reference,
+        build.facts.exposed_port.map(i32::from),
+        build.facts.shell,
+        build.sha,
+        Json(build.procfile) as _,
+        build.dockerfile
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(id)
+}
+
+/// The build of this id, if it is one of this app.
+pub async fn lookup(db: &mut PgConnection, app: Uuid, id: Uuid) -> Result<Option<Build>, DbError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"SELECT b.uuid, u.username AS owner, b.image, b.reference, b.exposed_port, b.shell, b.sha,
+                  b.procfile AS "procfile: Json<Procfile>", b.dockerfile, b.created
+           FROM builds b JOIN users u ON u.id = b.owner_id WHERE b.app_id = $1 AND b.uuid = $2"#,
+        app,
+        id
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(Build::try_from).transpose()
+}
+
+/// One page of the app's builds, newest first, and how many there are.
+pub async fn list(db: &mut PgConnection, app: Uuid, slice: Slice) -> Result<Sliced<Build>, DbError> {
+    let count = sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM builds WHERE app_id = $1"#, app)
+        .fetch_one(&mut *db)
+        .await?;
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT b.uuid, u.username AS owner, b.image, b.reference, b.exposed_port, b.shell, b.sha,
+                  b.procfile AS "procfile: Json<Procfile>", b.dockerfile, b.created
+           FROM builds b JOIN users u ON u.id = b.owner_id WHERE b.app_id = $1
+           ORDER BY b.created DESC, b.uuid LIMIT $2 OFFSET $3"#,
+        app,
+        slice.limit,
+        slice.offset
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(Sliced { count, rows: rows.into_iter().map(Build::try_from).collect::<Result<_, _>>()? })
+}

@@ -1,0 +1,84 @@
+//! The routing table's version, what the table is made of, and the routers that follow it.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::DbError;
+
+/// Raises the table's version: the caller's transaction changes what the table is made of.
+pub async fn raise(db: &mut PgConnection) -> Result<i64, DbError> {
+    let version =
+        sqlx::query_scalar!("UPDATE routing SET version = version + 1 RETURNING version").fetch_one(&mut *db).await?;
+    sqlx::query!("SELECT pg_notify('paas_routes', '')").execute(db).await?;
+    Ok(version)
+}
+
+/// The table's version.
+pub async fn version(db: &mut PgConnection) -> Result<i64, DbError> {
+    Ok(sqlx::query_scalar!("SELECT version FROM routing").fetch_one(db).await?)
+}
+
+/// One app of the table: its domains and the addresses of its routed instances.
+#[derive(Debug)]
+pub struct AppRoute {
+    /// Its id.
+    pub app: Uuid,
+    /// Its domains, as stored.
+    pub domains: Vec<String>,
+    /// `address:port` of each routed instance.
+    pub addresses: Vec<String>,
+}
+
+/// What the whole table is made of. To be read with [`version`] in one repeatable-read transaction.
+pub async fn list(db: &mut PgConnection) -> Result<Vec<AppRoute>, DbError> {
+    let routes = sqlx::query_as!(
+        AppRoute,
+        r#"SELECT a.id AS app, d.domains AS "domains!", coalesce(i.addresses, '{}') AS "addresses!"
+           FROM apps a
+           JOIN (SELECT app_id, array_agg(domain ORDER BY domain) AS domains FROM domains GROUP BY app_id) d ON d.app_id = a.id
+           LEFT JOIN (SELECT app_id, array_agg(address ORDER BY name) AS addresses FROM instances WHERE routed GROUP BY app_id) i
+                ON i.app_id = a.id
+           WHERE a.name IS NOT NULL ORDER BY a.name"#
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(routes)
+}
+
+/// A router that follows the table.
+#[derive(Debug, Clone)]
+pub struct Router {
+    /// Its own name for itself.
+    pub id: String,
+    /// The table that it serves.
+    pub version: i64,
+    /// Addresses that are in its table no more and still have visitors.
+    pub draining: Vec<String>,
+}
+
+/// Notes what a router says of itself.
+pub async fn report(db: &mut PgConnection, router: &Router) -> Result<(), DbError> {
+    sqlx::query!(
+        "INSERT INTO routers (id, version, draining) VALUES ($1, $2, $3)
+         ON CONFLICT (id) DO UPDATE SET version = $2, draining = $3, seen = now()",
+        router.id,
+        router.version,
+        &router.draining
+    )
+    .execute(&mut *db)
+    .await?;
+    sqlx::query!("DELETE FROM routers WHERE seen < now() - interval '1 day'").execute(&mut *db).await?;
+    sqlx::query!("SELECT pg_notify('paas_routers', '')").execute(db).await?;
+    Ok(())
+}
+
+/// Routers heard of in the last fifteen seconds.
+pub async fn list_routers(db: &mut PgConnection) -> Result<Vec<Router>, DbError> {
+    let routers = sqlx::query_as!(
+        Router,
+        "SELECT id, version, draining FROM routers WHERE seen > now() - interval '15 seconds' ORDER BY id"
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(routers)
+}
