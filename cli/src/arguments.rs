@@ -2,9 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
-use crate::commands::Command;
+use crate::{
+    commands::{Command, help},
+    error::Error,
+};
 
 /// Deploy, configure and run apps with `git push`.
 #[derive(Debug, Parser)]
@@ -16,8 +19,29 @@ pub(crate) struct Arguments {
     /// Print JSON instead of tables and lists
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// What you drink while you wait
+    #[arg(long, global = true, hide = true, env = "DEIS_DRINK_OF_CHOICE", default_value = "coffee")]
+    pub(crate) drink: String,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The command line's grammar, with an overview of the commands as its help.
+pub(crate) fn command() -> clap::Command {
+    let command = Arguments::command();
+    let overview = help::overview(&command);
+    command.override_help(overview)
+}
+
+/// Reads the command line.
+pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<Arguments, Error> {
+    let matches = command().try_get_matches_from(colon_form(arguments))?;
+    Ok(Arguments::from_arg_matches(&matches)?)
+}
+
+/// Whether it is the name of a group of commands.
+pub(crate) fn is_group(name: &str) -> bool {
+    GROUPS.iter().any(|(group, _)| *group == name)
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
@@ -33,23 +57,34 @@ const GROUPS: [(&str, Option<&str>); 9] = [
     ("releases", Some("list")),
 ];
 
-/// `config set A=1` becomes `config:set A=1`, a bare `config` becomes `config:list`; the rest stays as it is.
-pub(crate) fn colon_form(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+/// `config set A=1` becomes `config:set A=1`, a bare `config` becomes `config:list`, and `config --help` becomes
+/// `help config`; the rest stays as it is.
+fn colon_form(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut all: Vec<OsString> = arguments.collect();
-    let Some(at) = command_index(&all) else { return all };
+    let Some(at) = command_index(&all) else {
+        if all.len() == 1 {
+            all.push("help".into());
+        }
+        return all;
+    };
     let Some((group, default)) = all.get(at).and_then(|word| GROUPS.iter().find(|(name, _)| word == name)).copied()
     else {
         return all;
     };
-    match all.get(at + 1).and_then(|word| word.to_str()) {
-        Some(word) if !word.starts_with('-') => {
+    let next = all.get(at + 1).and_then(|word| word.to_str());
+    match (next, default) {
+        (Some("-h" | "--help"), _) => {
+            all.splice(at..=at + 1, ["help".into(), group.into()]);
+        }
+        (Some(word), _) if !word.starts_with('-') => {
             let joined = format!("{group}:{word}");
             all.splice(at..=at + 1, [joined.into()]);
         }
-        _ => {
-            if let Some(default) = default {
-                all.splice(at..=at, [format!("{group}:{default}").into()]);
-            }
+        (_, Some(default)) => {
+            all.splice(at..=at, [format!("{group}:{default}").into()]);
+        }
+        (_, None) => {
+            all.splice(at..=at, ["help".into(), group.into()]);
         }
     }
     all
@@ -66,4 +101,42 @@ fn command_index(arguments: &[OsString]) -> Option<usize> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn colon(words: &str) -> String {
+        let words = std::iter::once("paas").chain(words.split_whitespace()).map(OsString::from);
+        let out: Vec<String> = colon_form(words).into_iter().skip(1).map(|word| word.into_string().unwrap()).collect();
+        out.join(" ")
+    }
+
+    #[test]
+    fn the_spaced_form_is_the_colon_form() {
+        for (typed, meant) in [
+            ("config set A=1", "config:set A=1"),
+            ("config:set A=1", "config:set A=1"),
+            ("config", "config:list"),
+            ("config -a hello", "config:list -a hello"),
+            ("-c staging --json config set A=1", "-c staging --json config:set A=1"),
+            ("--config=staging apps", "--config=staging apps:list"),
+            ("config --help", "help config"),
+            ("auth", "help auth"),
+            ("git remote", "git:remote"),
+            ("ps wrong", "ps:wrong"),
+            ("create config", "create config"),
+            ("help config set", "help config set"),
+            ("", "help"),
+            ("--help", "--help"),
+        ] {
+            assert_eq!(colon(typed), meant);
+        }
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Arguments::command().debug_assert();
+    }
 }

@@ -19,6 +19,8 @@ pub(crate) enum Error {
         message: String,
         /// What to do about it.
         hints: Vec<String>,
+        /// What the line begins with.
+        prefix: &'static str,
         /// Exit code.
         exit_code: u8,
     },
@@ -33,12 +35,12 @@ pub(crate) enum Error {
 impl Error {
     /// A failure with exit code 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self::Told { message: message.into(), hints: Vec::new(), exit_code: FAILURE }
+        Self::Told { message: message.into(), hints: Vec::new(), prefix: "", exit_code: FAILURE }
     }
 
     /// A command line that makes no sense: exit code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::Told { message: message.into(), hints: Vec::new(), exit_code: USAGE }
+        Self::Told { message: message.into(), hints: Vec::new(), prefix: "", exit_code: USAGE }
     }
 
     /// The same with one more thing to do about it.
@@ -46,6 +48,15 @@ impl Error {
     pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
         if let Self::Told { hints, .. } = &mut self {
             hints.push(text.into());
+        }
+        self
+    }
+
+    /// The same, its line begun with words of the command's own.
+    #[must_use]
+    pub(crate) fn after(mut self, words: &'static str) -> Self {
+        if let Self::Told { prefix, .. } = &mut self {
+            *prefix = words;
         }
         self
     }
@@ -61,9 +72,14 @@ impl Error {
     /// The lines for stderr.
     pub(crate) fn report(&self) -> String {
         match self {
-            Self::Told { message, hints, .. } => {
-                let hints: String = hints.iter().map(|hint| format!("hint: {}\n", visible(hint))).collect();
-                format!("Error: {}\n{hints}", visible(message))
+            Self::Told { message, hints, prefix, .. } => {
+                let mut report = format!("{prefix}Error: {}\n", visible(message));
+                for hint in hints {
+                    report.push_str("hint: ");
+                    report.push_str(&visible(hint));
+                    report.push('\n');
+                }
+                report
             }
             Self::Help | Self::OutputClosed => String::new(),
         }

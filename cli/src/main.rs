@@ -5,22 +5,21 @@ mod commands;
 mod context;
 mod error;
 mod printer;
+mod profile;
+mod prompt;
+mod refusal;
+mod remote;
+mod session;
 mod up;
 
 use std::{io::Write as _, process::ExitCode};
-
-use clap::Parser as _;
 
 use crate::{arguments::Arguments, context::Context, error::Error};
 
 fn main() -> ExitCode {
     // Fails only when a provider was installed before, and this is the first line.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let arguments = match Arguments::try_parse_from(arguments::colon_form(std::env::args_os())) {
-        Ok(arguments) => arguments,
-        Err(error) => return report(&error.into()),
-    };
-    match run(arguments) {
+    match arguments::read(std::env::args_os()).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }
@@ -34,13 +33,21 @@ fn run(arguments: Arguments) -> Result<(), Error> {
         .map_err(|error| Error::new(format!("cannot start: {error}")))?;
     let context = Context::new(&arguments);
     let outcome = runtime.block_on(arguments.command.run(&context));
+    if let Some(warning) = context.version_warning() {
+        say(&warning);
+    }
     // A prompt or a blocked read on a thread must not hold the exit.
     runtime.shutdown_background();
     outcome
 }
 
-/// Tells what went wrong on stderr; on a closed stderr there is nobody to tell.
+/// Tells what went wrong.
 fn report(error: &Error) -> ExitCode {
-    let _ = std::io::stderr().write_all(error.report().as_bytes());
+    say(&error.report());
     ExitCode::from(error.exit_code())
+}
+
+/// Writes to stderr; on a closed one there is nobody to tell.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }

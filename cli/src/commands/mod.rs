@@ -1,6 +1,19 @@
 //! The commands, a file for each group of them.
 
+mod apps;
+mod auth;
+mod builds;
+mod completions;
+mod config;
+mod domains;
+mod git;
+pub(crate) mod help;
+mod keys;
+mod logs;
+mod ps;
+mod releases;
 pub(crate) mod up;
+mod version;
 
 use clap::Subcommand;
 
@@ -9,14 +22,49 @@ use crate::{context::Context, error::Error};
 /// Every command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Apps(apps::Command),
+    #[command(flatten)]
+    Auth(auth::Command),
+    #[command(flatten)]
+    Builds(builds::Command),
+    #[command(flatten)]
+    Config(config::Command),
+    #[command(flatten)]
+    Domains(domains::Command),
+    #[command(flatten)]
+    Git(git::Command),
+    #[command(flatten)]
+    Keys(keys::Command),
+    #[command(flatten)]
+    Ps(ps::Command),
+    #[command(flatten)]
+    Releases(releases::Command),
     Up(up::Arguments),
+    Completions(completions::Arguments),
+    Version(version::Arguments),
+    Shortcuts(help::Shortcuts),
+    Help(help::Arguments),
 }
 
 impl Command {
     /// Does what was asked for.
     pub(crate) async fn run(self, context: &Context) -> Result<(), Error> {
         match self {
+            Self::Apps(command) => command.run(context).await,
+            Self::Auth(command) => command.run(context).await,
+            Self::Builds(command) => command.run(context).await,
+            Self::Config(command) => command.run(context).await,
+            Self::Domains(command) => command.run(context).await,
+            Self::Git(command) => command.run(context).await,
+            Self::Keys(command) => command.run(context).await,
+            Self::Ps(command) => command.run(context).await,
+            Self::Releases(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,
+            Self::Completions(arguments) => completions::run(&arguments),
+            Self::Version(arguments) => version::run(&arguments, context).await,
+            Self::Shortcuts(_) => help::shortcuts(context),
+            Self::Help(arguments) => help::run(&arguments),
         }
     }
 }
