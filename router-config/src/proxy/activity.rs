@@ -1,0 +1,157 @@
+//! What a connection is doing and since when, and the stream that notes it.
+//!
+//! One timer per connection looks at this from time to time; requests set no timers of their own.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::clock;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The head of a request is on its way in.
+    Head = 0,
+    /// A request is being answered.
+    Busy = 1,
+    /// Between two requests.
+    Idle = 2,
+}
+
+/// A connection's phase and the moment of its last sign of life.
+#[derive(Debug)]
+pub(super) struct Activity {
+    phase: AtomicU8,
+    since: AtomicU64,
+}
+
+impl Activity {
+    pub(super) fn new(phase: Phase) -> Arc<Self> {
+        Arc::new(Self { phase: AtomicU8::new(phase as u8), since: AtomicU64::new(clock::millis()) })
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+        self.touch();
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Head,
+            1 => Phase::Busy,
+            _ => Phase::Idle,
+        }
+    }
+
+    /// Ends when the current phase has lasted longer than `limit` allows without a sign of
+    /// life. A phase without a limit is looked at again after `pause`, so that a limit is
+    /// overrun by `pause` at most.
+    pub(super) async fn overdue(&self, pause: Duration, limit: impl Fn(Phase) -> Option<Duration>) {
+        loop {
+            let wait = match limit(self.phase()) {
+                None => pause,
+                Some(limit) => {
+                    let since = Duration::from_millis(self.since.load(Ordering::Relaxed));
+                    let now = Duration::from_millis(clock::millis());
+                    match (since + limit).checked_sub(now) {
+                        None | Some(Duration::ZERO) => return,
+                        Some(left) => left.min(pause),
+                    }
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn touch(&self) {
+        self.since.store(clock::millis(), Ordering::Relaxed);
+    }
+
+    fn noted_read(&self) {
+        match self.phase() {
+            // The head's time runs from its first byte.
+            Phase::Head => {}
+            Phase::Busy => self.touch(),
+            Phase::Idle => self.enter(Phase::Head),
+        }
+    }
+
+    fn noted_write(&self) {
+        if self.phase() != Phase::Head {
+            self.touch();
+        }
+    }
+}
+
+/// A TCP stream that notes its signs of life.
+#[derive(Debug)]
+pub(super) struct Watched {
+    stream: TokioIo<TcpStream>,
+    activity: Arc<Activity>,
+}
+
+impl Watched {
+    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
+        Self { stream: TokioIo::new(stream), activity }
+    }
+
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream.into_inner()
+    }
+}
+
+impl Read for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Ok(())) = read {
+            self.activity.noted_read();
+        }
+        read
+    }
+}
+
+impl Write for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if let Poll::Ready(Ok(_)) = written {
+            self.activity.noted_write();
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        if let Poll::Ready(Ok(_)) = written {
+            self.activity.noted_write();
+        }
+        written
+    }
+}

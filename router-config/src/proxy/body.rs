@@ -1,0 +1,121 @@
+//! Bodies in both directions, passed on frame by frame.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::activity::{Activity, Phase};
+use super::upstream::Exchange;
+
+/// The body of a request on its way to a target.
+#[derive(Debug)]
+pub(super) enum RequestBody {
+    /// Nothing: such a request can be sent twice.
+    Empty,
+    /// What the visitor sends, as it comes.
+    Streaming(Incoming),
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Streaming(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streaming(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming(body) => body.size_hint(),
+        }
+    }
+}
+
+/// The body of an answer on its way to a visitor.
+#[derive(Debug)]
+pub(super) struct ResponseBody {
+    source: Source,
+    /// The visitor's connection, which is idle again once this body is gone.
+    visitor: Arc<Activity>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Page(Option<Bytes>),
+    Target { body: Incoming, exchange: Option<Exchange> },
+}
+
+impl ResponseBody {
+    /// A page of our own.
+    pub(super) fn page(page: Bytes, visitor: &Arc<Activity>) -> Self {
+        Self { source: Source::Page(Some(page).filter(|page| !page.is_empty())), visitor: Arc::clone(visitor) }
+    }
+
+    /// What a target answers, as it comes.
+    pub(super) fn from_target(body: Incoming, exchange: Exchange, visitor: &Arc<Activity>) -> Self {
+        let exchange = if body.is_end_stream() {
+            exchange.complete();
+            None
+        } else {
+            Some(exchange)
+        };
+        Self { source: Source::Target { body, exchange }, visitor: Arc::clone(visitor) }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.get_mut().source {
+            Source::Page(page) => Poll::Ready(page.take().map(|page| Ok(Frame::data(page)))),
+            Source::Target { body, exchange } => {
+                let frame = Pin::new(&mut *body).poll_frame(context);
+                let complete = match &frame {
+                    Poll::Ready(None) => true,
+                    Poll::Ready(Some(Ok(_))) => body.is_end_stream(),
+                    Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+                };
+                if complete && let Some(exchange) = exchange.take() {
+                    exchange.complete();
+                }
+                frame
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Page(page) => page.is_none(),
+            Source::Target { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Page(page) => SizeHint::with_exact(page.as_ref().map_or(0, |page| page.len() as u64)),
+            Source::Target { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.visitor.enter(Phase::Idle);
+    }
+}

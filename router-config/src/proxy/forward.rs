@@ -1,0 +1,225 @@
+//! One request, from its host to the answer of a target.
+//!
+//! When is a request sent a second time? Only when that cannot do anything twice:
+//!
+//! - A target that takes no connection got nothing: the next target is tried.
+//! - A request that hyper hands back was not sent at all: it goes to a fresh connection.
+//! - An idempotent request without a body may run twice (RFC 9110, 9.2.2): when the connection
+//!   breaks before an answer, it goes to a fresh connection.
+//! - Every other request goes to a fresh connection in the first place. A kept one may be closed
+//!   by the target in the very moment of its reuse, and then nobody knows what the target did.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use hyper::body::{Body, Incoming};
+use hyper::header::HeaderValue;
+use hyper::upgrade::OnUpgrade;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+
+use super::activity::Phase;
+use super::body::{RequestBody, ResponseBody};
+use super::pages::Page;
+use super::upstream::{ConnectError, Connection, Exchange};
+use super::visitor::Visitor;
+use super::worker::Worker;
+use super::{headers, host, upgrade};
+use crate::switchboard::Choice;
+use crate::target::Lease;
+
+/// Sends of one request, counting those that reached nobody.
+const MOST_ATTEMPTS: usize = 5;
+
+/// Where load balancers ask whether the router is up.
+const HEALTH_PATH: &str = "/healthz";
+
+/// Answers one request of a visitor, and tells of it in the access log when that is on.
+pub(super) async fn answer(
+    worker: Rc<Worker>,
+    visitor: Rc<Visitor>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    visitor.activity.enter(Phase::Busy);
+    if !worker.access_log {
+        return route(&worker, &visitor, request).await;
+    }
+    let started = Instant::now();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let host = request.headers().get(hyper::header::HOST).cloned();
+    let response = route(&worker, &visitor, request).await;
+    tracing::debug!(
+        client.address = ?visitor.forwarded.address,
+        http.host = ?host,
+        http.method = %method,
+        http.path = path,
+        http.status = response.status().as_u16(),
+        duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "request"
+    );
+    response
+}
+
+async fn route(worker: &Rc<Worker>, visitor: &Rc<Visitor>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        return Page::BadMethod.answer(request.headers(), &visitor.activity);
+    }
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let (mut parts, body) = request.into_parts();
+    let Ok(host) = host::of(&mut parts) else {
+        return Page::BadHost.answer(&parts.headers, &visitor.activity);
+    };
+    let first = match worker.switchboard.choose(&host, &[]) {
+        Choice::Target(lease) => lease,
+        nowhere => {
+            let page = page_for(&nowhere, &parts.method, &parts.uri);
+            return page.answer(&parts.headers, &visitor.activity);
+        }
+    };
+    let protocol = headers::prepare_request(&mut parts, &visitor.forwarded);
+    if parts.uri.authority().is_some() {
+        parts.uri = origin_form(&parts.uri);
+    }
+    let switch = protocol.map(|_| on_upgrade);
+    let body = if body.is_end_stream() { RequestBody::Empty } else { RequestBody::Streaming(body) };
+    let accept = parts.headers.get(hyper::header::ACCEPT).cloned();
+    let request = Request::from_parts(parts, body);
+    match send(worker, &host, first, request).await {
+        Ok((response, exchange)) => pass_back(worker, visitor, response, exchange, switch),
+        Err(page) => page.answer(&accept_only(accept), &visitor.activity),
+    }
+}
+
+/// The answer when the table leads nowhere. A host that nobody claims is where load balancers
+/// ask for the router's own health.
+fn page_for(nowhere: &Choice, method: &Method, uri: &Uri) -> Page {
+    let asks_health = uri.path() == HEALTH_PATH && matches!(*method, Method::GET | Method::HEAD);
+    match nowhere {
+        Choice::UnknownHost | Choice::NoTable if asks_health => Page::Healthy,
+        Choice::UnknownHost => Page::UnknownHost,
+        Choice::NoTable => Page::Starting,
+        Choice::NoTarget | Choice::Target(_) => Page::NoTarget,
+    }
+}
+
+fn origin_form(uri: &Uri) -> Uri {
+    uri.path_and_query().map(|path| Uri::from(path.clone())).unwrap_or_default()
+}
+
+fn accept_only(accept: Option<HeaderValue>) -> HeaderMap {
+    accept.map(|accept| (hyper::header::ACCEPT, accept)).into_iter().collect()
+}
+
+/// Sends a request to the first target, or to another as long as that is safe.
+async fn send(
+    worker: &Rc<Worker>,
+    host: &str,
+    first: Lease,
+    mut request: Request<RequestBody>,
+) -> Result<(Response<Incoming>, Exchange), Page> {
+    let repeatable = matches!(request.body(), RequestBody::Empty) && request.method().is_idempotent();
+    let mut reuse = repeatable;
+    let mut tried: Vec<SocketAddr> = Vec::new();
+    let mut failure = Page::NoTarget;
+    let mut next = Some(first);
+    for _ in 0..MOST_ATTEMPTS {
+        let lease = match next.take() {
+            Some(lease) => lease,
+            None => match worker.switchboard.choose(host, &tried) {
+                Choice::Target(lease) => lease,
+                _ => return Err(failure),
+            },
+        };
+        let kept = if reuse { worker.pool.take(lease.target()) } else { None };
+        let fresh = kept.is_none();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => match connect(worker, &lease).await {
+                Ok(connection) => connection,
+                Err(page) => {
+                    failure = page;
+                    tried.push(lease.target().address());
+                    continue;
+                }
+            },
+        };
+        let spare = repeatable.then(|| head_of(&request));
+        let mut error = match connection.send(request).await {
+            Ok(response) => {
+                let exchange = Exchange::new(lease, connection, Rc::clone(&worker.pool));
+                return Ok((response, exchange));
+            }
+            Err(error) => *error,
+        };
+        if connection.was_silent() {
+            return Err(Page::TimedOut);
+        }
+        tracing::debug!(
+            target.address = %lease.target().address(),
+            error = ?error.error(),
+            "a target broke off before it answered"
+        );
+        failure = Page::BadGateway;
+        request = error.take_message().or(spare).ok_or(failure)?;
+        // The other kept connections are likely to be as dead as this one was.
+        reuse = false;
+        if fresh {
+            tried.push(lease.target().address());
+        }
+    }
+    Err(failure)
+}
+
+async fn connect(worker: &Rc<Worker>, lease: &Lease) -> Result<Connection, Page> {
+    let target = lease.target();
+    worker.pool.connect(target).await.map_err(|error| {
+        target.refused();
+        tracing::debug!(
+            target.address = %target.address(),
+            error = &error as &dyn std::error::Error,
+            "a target took no connection"
+        );
+        match error {
+            ConnectError::TimedOut => Page::TimedOut,
+            ConnectError::Unreachable(_) | ConnectError::Ended(_) => Page::BadGateway,
+        }
+    })
+}
+
+/// The same request once more; only for those without a body.
+fn head_of(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// Hands a target's answer to the visitor.
+fn pass_back(
+    worker: &Rc<Worker>,
+    visitor: &Rc<Visitor>,
+    mut response: Response<Incoming>,
+    exchange: Exchange,
+    switch: Option<OnUpgrade>,
+) -> Response<ResponseBody> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(of_visitor) = switch else {
+            // It switches to something that nobody asked for.
+            return Page::BadGateway.answer(&HeaderMap::new(), &visitor.activity);
+        };
+        let of_target = hyper::upgrade::on(&mut response);
+        upgrade::start(worker, visitor, of_visitor, of_target, exchange);
+        let (mut parts, _) = response.into_parts();
+        headers::prepare_switch(&mut parts.headers);
+        let nothing = ResponseBody::page(bytes::Bytes::new(), &visitor.activity);
+        return Response::from_parts(parts, nothing);
+    }
+    let (mut parts, body) = response.into_parts();
+    headers::prepare_response(&mut parts.headers);
+    parts.version = hyper::Version::HTTP_11;
+    parts.extensions.clear();
+    let body = ResponseBody::from_target(body, exchange, &visitor.activity);
+    Response::from_parts(parts, body)
+}

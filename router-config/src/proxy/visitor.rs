@@ -1,0 +1,110 @@
+//! A visitor's connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::HeaderValue;
+use hyper::service::service_fn;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::activity::{Activity, Phase, Watched};
+use super::forward;
+use super::headers::Forwarded;
+use super::worker::Worker;
+
+/// After our last byte, what a visitor still sends is read for this long: closing on unread
+/// bytes would destroy the answer on its way.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// … and only so much of it.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// What all requests of one connection share.
+#[derive(Debug)]
+pub(super) struct Visitor {
+    pub(super) forwarded: Forwarded,
+    pub(super) activity: Arc<Activity>,
+    /// Its place among the connections allowed at once.
+    _place: OwnedSemaphorePermit,
+}
+
+/// Serves one connection until it ends, by itself or by a limit.
+pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let activity = Activity::new(Phase::Head);
+    let visitor = Rc::new(Visitor {
+        forwarded: Forwarded {
+            address: address_text(address),
+            protocol: HeaderValue::from_static("http"),
+            port: worker.port.clone(),
+        },
+        activity: Arc::clone(&activity),
+        _place: place,
+    });
+    let service = {
+        let worker = Rc::clone(&worker);
+        service_fn(move |request| {
+            let answer = forward::answer(Rc::clone(&worker), Rc::clone(&visitor), request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        })
+    };
+    let stream = Watched::new(stream, Arc::clone(&activity));
+    let mut connection = worker.server.serve_connection(stream, service).with_upgrades();
+    let overdue = activity.overdue(worker.limits.header, |phase| match phase {
+        Phase::Head => Some(worker.limits.header),
+        Phase::Idle => Some(worker.limits.idle),
+        // The target's silence is limited, not the visitor's patience.
+        Phase::Busy => None,
+    });
+    let mut overdue = pin!(overdue);
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => Some(ended),
+        () = &mut overdue => None,
+        () = worker.stop.cancelled() => {
+            Pin::new(&mut connection).graceful_shutdown();
+            tokio::select! {
+                ended = &mut connection => Some(ended),
+                () = overdue => None,
+            }
+        }
+    };
+    if let Some(Err(error)) = &ended {
+        tracing::debug!(%error, "a visitor's connection failed");
+    }
+    if ended.is_some()
+        && let Some(parts) = connection.into_parts()
+    {
+        linger(parts.io.into_stream()).await;
+    }
+}
+
+fn address_text(address: SocketAddr) -> HeaderValue {
+    let address = address.ip().to_canonical().to_string();
+    HeaderValue::try_from(address).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// Ends a connection without destroying the answer that the visitor has yet to read.
+async fn linger(mut stream: TcpStream) {
+    let reading = async {
+        stream.shutdown().await?;
+        let mut scratch = [0; 4096];
+        let mut left = LINGER_BYTES;
+        loop {
+            let read = stream.read(&mut scratch).await?;
+            if read == 0 || read > left {
+                return std::io::Result::Ok(());
+            }
+            left -= read;
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, reading).await;
+}

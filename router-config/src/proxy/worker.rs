@@ -1,0 +1,116 @@
+//! One thread of the proxy: its listener, its runtime, its connections.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::HeaderValue;
+use hyper::server::conn::http1;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::limits::Limits;
+use super::upstream::Pool;
+use super::{Settings, visitor};
+use crate::switchboard::Switchboard;
+
+/// Wait after an accept that failed for want of descriptors.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// What every connection of one thread shares.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) switchboard: Arc<Switchboard>,
+    pub(super) pool: Rc<Pool>,
+    pub(super) limits: Limits,
+    pub(super) server: http1::Builder,
+    pub(super) port: HeaderValue,
+    pub(super) access_log: bool,
+    /// No new requests from now on.
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+/// What a thread is started with.
+pub(super) struct Start {
+    pub(super) listener: std::net::TcpListener,
+    pub(super) switchboard: Arc<Switchboard>,
+    pub(super) settings: Settings,
+    pub(super) places: Arc<Semaphore>,
+    pub(super) stop: CancellationToken,
+    /// The time to finish is over.
+    pub(super) abandon: CancellationToken,
+}
+
+/// Runs one thread until it was stopped and has finished.
+pub(super) fn run(start: Start) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    LocalSet::new().block_on(&runtime, work(start))
+}
+
+async fn work(start: Start) -> std::io::Result<()> {
+    let Settings { limits, port, access_log } = start.settings;
+    let mut server = http1::Builder::new();
+    server.max_header_size(limits.header_bytes).max_buf_size(limits.header_bytes.max(64 * 1024));
+    let worker = Rc::new(Worker {
+        switchboard: start.switchboard,
+        pool: Pool::new(&limits),
+        limits,
+        server,
+        port: HeaderValue::from(port),
+        access_log,
+        stop: start.stop,
+        tasks: TaskTracker::new(),
+    });
+    let listener = TcpListener::from_std(start.listener)?;
+    accept(&worker, &listener, &start.places).await;
+    drop(listener);
+    worker.tasks.close();
+    tokio::select! {
+        () = worker.tasks.wait() => {}
+        () = start.abandon.cancelled() => {}
+    }
+    Ok(())
+}
+
+/// Takes connections until the stop, then those that were already waiting.
+async fn accept(worker: &Rc<Worker>, listener: &TcpListener, places: &Arc<Semaphore>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = accept_one(listener, places) => accepted,
+            () = worker.stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, address, place)) => serve(worker, stream, address, place),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+    let waiting = accept_one(listener, places);
+    let mut waiting = std::pin::pin!(waiting);
+    while let Some(Ok((stream, address, place))) = futures_util::FutureExt::now_or_never(waiting.as_mut()) {
+        serve(worker, stream, address, place);
+        waiting.set(accept_one(listener, places));
+    }
+}
+
+async fn accept_one(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, address, place))
+}
+
+fn serve(worker: &Rc<Worker>, stream: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
+    let serving = visitor::serve(Rc::clone(worker), stream, address, place);
+    worker.tasks.spawn_local(serving);
+}

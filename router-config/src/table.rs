@@ -1,0 +1,216 @@
+//! The table as requests see it: a host leads to targets in two hash look-ups at most per label.
+//!
+//! A table never changes; [`crate::switchboard`] replaces it whole.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::model;
+use crate::target::TargetState;
+
+/// Every host of a table with the targets behind it.
+#[derive(Debug, Default)]
+pub struct LookupTable {
+    version: u64,
+    exact: HashMap<Box<str>, Arc<LiveRoute>>,
+    /// Keyed by the suffix, without `*.`.
+    wildcard: HashMap<Box<str>, Arc<LiveRoute>>,
+    targets: HashMap<SocketAddr, Arc<TargetState>>,
+}
+
+/// One route with its targets at run time.
+#[derive(Debug)]
+pub struct LiveRoute {
+    targets: Box<[Arc<TargetState>]>,
+}
+
+impl LookupTable {
+    /// Arranges a table for look-up; `known` gives the state of each address, old or new.
+    ///
+    /// A host that two routes claim goes to the first of them.
+    pub(crate) fn new(table: &model::Table, mut known: impl FnMut(SocketAddr) -> Arc<TargetState>) -> Self {
+        let mut lookup =
+            Self { version: table.version, exact: HashMap::with_capacity(table.routes.len()), ..Self::default() };
+        for route in &table.routes {
+            let mut targets: Vec<Arc<TargetState>> = Vec::with_capacity(route.targets.len());
+            for target in &route.targets {
+                let state = lookup.targets.entry(target.address).or_insert_with(|| known(target.address));
+                if !targets.iter().any(|other| Arc::ptr_eq(other, state)) {
+                    targets.push(Arc::clone(state));
+                }
+            }
+            let live = Arc::new(LiveRoute { targets: targets.into() });
+            for host in &route.hosts {
+                let (map, key) = match host.wildcard_suffix() {
+                    Some(suffix) => (&mut lookup.wildcard, suffix),
+                    None => (&mut lookup.exact, host.as_str()),
+                };
+                if map.contains_key(key) {
+                    tracing::warn!(%host, "two routes claim this host, the first keeps it");
+                } else {
+                    map.insert(key.into(), Arc::clone(&live));
+                }
+            }
+        }
+        lookup
+    }
+
+    /// The version that its publisher gave it.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Every target of every route.
+    pub(crate) fn targets(&self) -> &HashMap<SocketAddr, Arc<TargetState>> {
+        &self.targets
+    }
+
+    /// The route of a lower-case host: its own, or that of the longest wildcard above it.
+    pub fn lookup(&self, host: &str) -> Option<&LiveRoute> {
+        if let Some(route) = self.exact.get(host) {
+            return Some(route);
+        }
+        if self.wildcard.is_empty() {
+            return None;
+        }
+        let mut rest = host;
+        while let Some((_, suffix)) = rest.split_once('.') {
+            if let Some(route) = self.wildcard.get(suffix) {
+                return Some(route);
+            }
+            rest = suffix;
+        }
+        None
+    }
+}
+
+thread_local! {
+    /// Where this thread starts to look, so that equally loaded targets take turns.
+    static TURN: Cell<usize> = const { Cell::new(0) };
+}
+
+impl LiveRoute {
+    /// The target with the fewest open requests among those not tried yet. Targets that lately
+    /// refused a connection come last.
+    pub(crate) fn least_loaded(&self, tried: &[SocketAddr]) -> Option<&Arc<TargetState>> {
+        if let ([only], []) = (&*self.targets, tried) {
+            return Some(only);
+        }
+        let turn = TURN.with(|turn| turn.replace(turn.get().wrapping_add(1)));
+        let start = turn.checked_rem(self.targets.len())?;
+        let (before, from) = self.targets.split_at_checked(start)?;
+        from.iter()
+            .chain(before)
+            .filter(|target| !tried.contains(&target.address()))
+            .min_by_key(|target| (target.is_passed_over(), target.in_flight()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::model::{Host, Route, Table};
+
+    fn lookup_table(routes: &[(&[&str], &[u16])]) -> LookupTable {
+        let routes = routes
+            .iter()
+            .map(|(hosts, ports)| Route {
+                hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+                targets: ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port)).into()).collect(),
+            })
+            .collect();
+        let drained = Arc::new(Notify::new());
+        LookupTable::new(&Table { version: 1, routes }, |address| TargetState::new(address, Arc::clone(&drained)))
+    }
+
+    fn port_of(table: &LookupTable, host: &str) -> Option<u16> {
+        let route = table.lookup(host)?;
+        Some(route.least_loaded(&[])?.address().port())
+    }
+
+    #[test]
+    fn exact_hosts_come_before_wildcards_and_long_wildcards_before_short() {
+        let table = lookup_table(&[
+            (&["*.example.com"], &[1]),
+            (&["*.deep.example.com"], &[2]),
+            (&["a.example.com", "example.com"], &[3]),
+        ]);
+        assert_eq!(port_of(&table, "a.example.com"), Some(3));
+        assert_eq!(port_of(&table, "b.example.com"), Some(1));
+        assert_eq!(port_of(&table, "c.b.example.com"), Some(1));
+        assert_eq!(port_of(&table, "b.deep.example.com"), Some(2));
+        assert_eq!(port_of(&table, "example.com"), Some(3));
+        assert_eq!(port_of(&table, "com"), None);
+        assert_eq!(port_of(&table, "badexample.com"), None);
+        assert_eq!(port_of(&table, ""), None);
+    }
+
+    #[test]
+    fn the_first_route_keeps_a_host_that_two_claim() {
+        let table = lookup_table(&[(&["a.b"], &[1]), (&["a.b", "c.d"], &[2])]);
+        assert_eq!(port_of(&table, "a.b"), Some(1));
+        assert_eq!(port_of(&table, "c.d"), Some(2));
+    }
+
+    #[test]
+    fn the_least_loaded_target_is_next() {
+        let table = lookup_table(&[(&["a.b"], &[1, 2, 3])]);
+        let route = table.lookup("a.b").unwrap();
+        let mut leases = Vec::new();
+        for _ in 0..30 {
+            leases.push(route.least_loaded(&[]).unwrap().enter().unwrap());
+        }
+        for target in &route.targets {
+            assert_eq!(target.in_flight(), 10);
+        }
+        leases.retain(|lease| lease.target().address().port() != 2);
+        assert_eq!(port_of(&table, "a.b"), Some(2));
+    }
+
+    #[test]
+    fn a_target_that_refused_comes_last_and_a_tried_one_never() {
+        let table = lookup_table(&[(&["a.b"], &[1, 2])]);
+        let route = table.lookup("a.b").unwrap();
+        route.targets[0].refused();
+        for _ in 0..10 {
+            assert_eq!(port_of(&table, "a.b"), Some(2));
+        }
+        let other = [route.targets[1].address()];
+        assert_eq!(route.least_loaded(&other).unwrap().address().port(), 1);
+        let both = [route.targets[0].address(), other[0]];
+        assert!(route.least_loaded(&both).is_none());
+    }
+
+    #[test]
+    fn a_route_without_targets_is_found_and_empty() {
+        let table = lookup_table(&[(&["a.b"], &[])]);
+        let route = table.lookup("a.b").unwrap();
+        assert!(route.least_loaded(&[]).is_none());
+    }
+
+    #[test]
+    fn ten_thousand_hosts_are_cheap() {
+        let routes = (0..10_000)
+            .map(|number: u32| Route {
+                hosts: vec![format!("app-{number}.example.com").parse::<Host>().unwrap()],
+                targets: vec![SocketAddr::from((number.to_be_bytes().map(|byte| byte | 1), 5000)).into()],
+            })
+            .collect();
+        let table = Table { version: 1, routes };
+        let drained = Arc::new(Notify::new());
+        let before = Instant::now();
+        let lookup = LookupTable::new(&table, |address| TargetState::new(address, Arc::clone(&drained)));
+        assert!(before.elapsed().as_millis() < 1000, "unoptimised build");
+        let before = Instant::now();
+        for number in 0..10_000 {
+            assert!(lookup.lookup(&format!("app-{number}.example.com")).is_some());
+        }
+        assert!(before.elapsed().as_millis() < 1000, "unoptimised build");
+    }
+}
