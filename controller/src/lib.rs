@@ -1,6 +1,7 @@
 //! The controller: records intent in Postgres, converges the processes to it, publishes the routes.
 
 pub mod db;
+pub mod deploy;
 pub mod domain;
 pub mod scheduler;
 pub mod seal;

@@ -2,4 +2,13 @@
 //!
 //! [`intent`] records what is wanted, in one transaction, and touches nothing else. The [`reconciler`] compares what is
 //! wanted with what there is and takes one step at a time ([`step`]) until nothing is left to do. [`wait`] lets a client
-//! follow the deployment that its change became.
+//! follow the deployment that its change became. [`routes`] publishes where visitors are sent.
+
+pub mod intent;
+pub mod platform;
+pub mod routes;
+pub mod signals;
+pub mod wait;
+mod workload;
+
+pub use platform::{Options, Platform};

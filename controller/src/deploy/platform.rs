@@ -1,0 +1,57 @@
+//! What everything above the ledger works with.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use paas_api::hold::Hold;
+use sqlx::PgPool;
+
+use super::signals::Signals;
+use crate::{scheduler::Scheduler, seal::Seal};
+
+/// The platform's parts; cheap to clone.
+#[derive(Clone)]
+pub struct Platform {
+    /// The ledger.
+    pub pool: PgPool,
+    /// What runs the processes.
+    pub scheduler: Arc<dyn Scheduler>,
+    /// What seals secrets.
+    pub seal: Arc<Seal>,
+    /// Settings of the rules.
+    pub options: Arc<Options>,
+    /// News from every controller on the same ledger.
+    pub signals: Signals,
+    /// Where crash tests stop us.
+    pub hold: Hold,
+}
+
+/// Settings of the rules.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Apps are reached as `<app>.<domain>`.
+    pub domain: String,
+    /// Port of the router as visitors see it.
+    pub public_port: u16,
+    /// Where `git push` goes, without the app: `ssh://git@localhost:2222`.
+    pub git_url: String,
+    /// Where routers reach this controller.
+    pub advertised: SocketAddr,
+    /// App names that nobody may take.
+    pub reserved_names: Vec<String>,
+    /// How long a change waits for the one before it, before it is refused.
+    pub change_wait: Duration,
+    /// How long visitors of an instance that is on its way out may stay.
+    pub drain_limit: Duration,
+}
+
+impl Options {
+    /// The host name that a domain of the ledger means: one without a dot is a subdomain of the platform.
+    pub fn host(&self, domain: &str) -> String {
+        if domain.contains('.') { domain.to_owned() } else { format!("{domain}.{}", self.domain) }
+    }
+
+    /// Where visitors reach a host.
+    pub fn url(&self, host: &str) -> String {
+        if self.public_port == 80 { format!("http://{host}") } else { format!("http://{host}:{}", self.public_port) }
+    }
+}
