@@ -203,3 +203,25 @@ pub async fn list_active(db: &mut PgConnection) -> Result<Vec<Uuid>, DbError> {
     .await?;
     Ok(ids)
 }
+
+/// Takes the app's advisory lock for this connection, if nobody works on the app.
+pub async fn try_lock_for_work(db: &mut PgConnection, id: Uuid) -> Result<bool, DbError> {
+    let locked = sqlx::query_scalar!(
+        r#"SELECT pg_try_advisory_lock(hashtextextended('app ' || $1, 0)) AS "locked!""#,
+        id.to_string()
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(locked)
+}
+
+/// Gives it back.
+pub async fn unlock_after_work(db: &mut PgConnection, id: Uuid) -> Result<bool, DbError> {
+    let unlocked = sqlx::query_scalar!(
+        r#"SELECT pg_advisory_unlock(hashtextextended('app ' || $1, 0)) AS "unlocked!""#,
+        id.to_string()
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(unlocked)
+}

@@ -21,6 +21,7 @@ struct Row {
     reason: Option<String>,
     timeout_seconds: i32,
     routing_version: Option<i64>,
+    created: chrono::DateTime<chrono::Utc>,
     started: Option<chrono::DateTime<chrono::Utc>>,
 }
 
@@ -37,6 +38,7 @@ impl TryFrom<Row> for Deployment {
             reason: row.reason,
             timeout: Duration::seconds(row.timeout_seconds.into()),
             routing_version: row.routing_version,
+            created: row.created,
             started: row.started,
         })
     }
@@ -78,7 +80,7 @@ pub async fn lookup(db: &mut PgConnection, id: Uuid) -> Result<Option<Deployment
     let row = sqlx::query_as!(
         Row,
         r#"SELECT id, app_id, kind, version, previous_formation AS "previous_formation: Json<Formation>", status, reason,
-                  timeout_seconds, routing_version, started
+                  timeout_seconds, routing_version, created, started
            FROM deployments WHERE id = $1"#,
         id
     )
@@ -92,7 +94,7 @@ pub async fn lookup_active(db: &mut PgConnection, app: Uuid) -> Result<Option<De
     let row = sqlx::query_as!(
         Row,
         r#"SELECT id, app_id, kind, version, previous_formation AS "previous_formation: Json<Formation>", status, reason,
-                  timeout_seconds, routing_version, started
+                  timeout_seconds, routing_version, created, started
            FROM deployments WHERE app_id = $1 AND status IN ('pending', 'starting', 'switching')"#,
         app
     )

@@ -5,9 +5,13 @@
 //! follow the deployment that its change became. [`routes`] publishes where visitors are sent.
 
 pub mod intent;
+mod observe;
 pub mod platform;
+mod reason;
+pub mod reconciler;
 pub mod routes;
 pub mod signals;
+pub mod step;
 pub mod wait;
 mod workload;
 

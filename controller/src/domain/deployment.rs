@@ -110,7 +110,9 @@ pub struct Deployment {
     pub timeout: Duration,
     /// The routing table that routers must have for it to be done.
     pub routing_version: Option<i64>,
-    /// When its first instance was ordered.
+    /// When it was recorded.
+    pub created: DateTime<Utc>,
+    /// When it began.
     pub started: Option<DateTime<Utc>>,
 }
 

@@ -225,7 +225,7 @@ fn add_what_is_missing(situation: &Situation, actions: &mut Vec<Action>) {
 }
 
 /// Whether as many of each type are ready as are wanted.
-fn is_ready(situation: &Situation) -> bool {
+pub fn is_ready(situation: &Situation) -> bool {
     situation.formation.iter().all(|(process_type, count)| {
         let ready = current(situation, process_type).iter().filter(|instance| instance.health == Health::Ready).count();
         ready >= *count as usize

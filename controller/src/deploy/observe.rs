@@ -1,0 +1,200 @@
+//! Looking at one app: what the ledger wants, what the scheduler has, what the routers say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use chrono::Utc;
+use paas_api::ReleaseVersion;
+use sqlx::PgConnection;
+
+use super::{Platform, signals::notify_progress, step::StepError};
+use crate::{
+    db::{
+        self,
+        events::Level,
+        instances::{Record, State},
+        routing::Router,
+    },
+    domain::{
+        app::App,
+        deployment::{Deployment, Status},
+        formation::Formation,
+        instance::InstanceName,
+        plan::{EXITS_BEFORE_FAILURE, Fate, Health, Instance, Rollout, Situation, is_ready},
+    },
+    scheduler::{Observed, Phase},
+};
+
+/// One look at an app.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) app: App,
+    pub(super) deployment: Option<Deployment>,
+    pub(super) situation: Situation,
+    pub(super) observed: BTreeMap<InstanceName, Observed>,
+}
+
+impl View {
+    /// A look at an app whose scheduler is away.
+    pub(super) fn blind(app: App, deployment: Deployment, serving: Option<ReleaseVersion>) -> Self {
+        let situation = Situation {
+            release: Some(deployment.version),
+            formation: app.formation.clone(),
+            serving,
+            deployment: None,
+            instances: Vec::new(),
+            strangers: BTreeSet::new(),
+        };
+        Self { app, deployment: Some(deployment), situation, observed: BTreeMap::new() }
+    }
+
+    /// Whether everything that is wanted is ready.
+    pub(super) fn is_ready(&self) -> bool {
+        is_ready(&self.situation)
+    }
+
+    /// Whether the deployment under way is about this release.
+    pub(super) fn deploys(&self, release: ReleaseVersion) -> bool {
+        self.deployment.as_ref().is_some_and(|deployment| deployment.version == release)
+    }
+
+    /// When something may be due although nothing happens.
+    pub(super) fn look_again(&self, platform: &Platform) -> Option<Duration> {
+        if let Some(deployment) = &self.deployment {
+            let age = deployment.started.map_or(chrono::Duration::zero(), |started| Utc::now() - started);
+            let left = (deployment.timeout - age).to_std().unwrap_or_default();
+            return Some(left.clamp(Duration::from_millis(50), Duration::from_secs(1)));
+        }
+        let moving = self.situation.instances.iter().any(|instance| instance.fate != Fate::Kept);
+        moving.then_some(platform.options.drain_limit.min(Duration::from_secs(1)))
+    }
+}
+
+/// Looks, and notes in the ledger what was seen.
+pub(super) async fn view(platform: &Platform, db: &mut PgConnection, app: App) -> Result<View, StepError> {
+    let observed: BTreeMap<InstanceName, Observed> =
+        platform.scheduler.observe(app.id).await?.into_iter().map(|seen| (seen.name.clone(), seen)).collect();
+    note(db, &app, &observed).await?;
+    let deployment = db::deployments::lookup_active(&mut *db, app.id).await?;
+    let serving = db::releases::latest_deployed(&mut *db, app.id).await?;
+    let release = deployment.as_ref().map(|deployment| deployment.version).or(serving);
+    let records = db::instances::list(&mut *db, app.id).await?;
+    let routers = db::routing::list_routers(&mut *db).await?;
+    let known: BTreeSet<&InstanceName> = records.iter().map(|record| &record.name).collect();
+    let strangers = observed
+        .values()
+        .filter(|seen| !known.contains(&seen.name) && seen.phase != Phase::Stopping)
+        .map(|seen| (seen.process_type.clone(), seen.release))
+        .collect();
+    let instances = records
+        .into_iter()
+        .map(|record| Instance {
+            health: health(observed.get(&record.name)),
+            fate: match record.state {
+                State::Starting | State::Up | State::Crashed => Fate::Kept,
+                State::Draining => {
+                    Fate::Draining { drained: is_drained(&record, &routers, platform.options.drain_limit) }
+                }
+                State::Stopping => Fate::Stopping,
+            },
+            fresh: deployment.as_ref().is_some_and(|deployment| record.created >= deployment.created),
+            name: record.name,
+            process_type: record.process_type,
+            release: record.version,
+            replace: record.replace,
+            routed: record.routed,
+        })
+        .collect();
+    let situation = Situation {
+        release,
+        formation: if release.is_some() { app.formation.clone() } else { Formation::new() },
+        serving,
+        deployment: deployment.as_ref().map(|deployment| rollout(deployment, &routers)),
+        instances,
+        strangers,
+    };
+    Ok(View { app, deployment, situation, observed })
+}
+
+fn rollout(deployment: &Deployment, routers: &[Router]) -> Rollout {
+    let overdue = deployment.is_overdue(Utc::now());
+    let published = deployment.status == Status::Switching
+        && deployment.routing_version.is_none_or(|version| routers.iter().all(|router| router.version >= version));
+    // A router that does not move must not hold up the app for ever: it is told again when it comes back.
+    Rollout { status: deployment.status, overdue, published: published || overdue }
+}
+
+fn health(seen: Option<&Observed>) -> Health {
+    match seen.map(|seen| (seen.phase, seen.exits)) {
+        None => Health::Missing,
+        Some((Phase::Ready, _)) => Health::Ready,
+        Some((Phase::Starting, exits)) => Health::Starting { exits },
+        Some((Phase::Stopping, _)) => Health::Stopping,
+    }
+}
+
+/// Whether nobody visits an instance any more, as far as the routers know; or has visited it for too long.
+pub(super) fn is_drained(record: &Record, routers: &[Router], limit: Duration) -> bool {
+    let Some(unrouted_at) = record.unrouted_at else { return true };
+    let address = record.address.as_deref().unwrap_or_default();
+    let left = |router: &Router| router.version >= unrouted_at && !router.draining.iter().any(|busy| busy == address);
+    routers.iter().all(left) || (Utc::now() - record.changed).to_std().unwrap_or_default() > limit
+}
+
+/// Notes in the ledger what was seen, where it is news.
+async fn note(db: &mut PgConnection, app: &App, observed: &BTreeMap<InstanceName, Observed>) -> Result<(), StepError> {
+    let mut news = false;
+    for record in db::instances::list(&mut *db, app.id).await? {
+        if matches!(record.state, State::Draining | State::Stopping) {
+            continue;
+        }
+        let seen = observed.get(&record.name);
+        let (exits, started) = seen.map_or((record.exits, None), |seen| (seen.exits, seen.started));
+        let address = seen.and_then(|seen| seen.address).map(|address| address.to_string());
+        let state = match health(seen) {
+            Health::Ready => State::Up,
+            Health::Starting { exits } if exits >= EXITS_BEFORE_FAILURE => State::Crashed,
+            _ => State::Starting,
+        };
+        if (state, exits, started, &address) == (record.state, record.exits, record.started, &record.address) {
+            continue;
+        }
+        db::instances::note(&mut *db, &record.name, state, address.as_deref(), exits, started).await?;
+        news = true;
+        if exits > record.exits {
+            tell_of_crash(&mut *db, app, &record.name, exits, seen).await?;
+        }
+    }
+    if news {
+        notify_progress(db, app.id).await?;
+    }
+    Ok(())
+}
+
+/// Says that a process ended by itself: the first times each, later only now and then.
+async fn tell_of_crash(
+    db: &mut PgConnection,
+    app: &App,
+    name: &InstanceName,
+    exits: u32,
+    seen: Option<&Observed>,
+) -> Result<(), StepError> {
+    if exits > EXITS_BEFORE_FAILURE && !exits.is_multiple_of(10) {
+        return Ok(());
+    }
+    let exit = seen.and_then(|seen| seen.last_exit);
+    let how = match exit {
+        Some(exit) if exit.out_of_memory => "ran out of memory".to_owned(),
+        Some(exit) => format!("ended with code {}", exit.code),
+        None => "ended".to_owned(),
+    };
+    let words = if exits >= EXITS_BEFORE_FAILURE {
+        format!("{name} {how}, {exits} times by now; it is started again after a pause that grows")
+    } else {
+        format!("{name} {how} and is started again")
+    };
+    db::events::insert(db, app.id, Level::Warn, &words).await?;
+    Ok(())
+}
