@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Version(version::Arguments),
     Shortcuts(help::Shortcuts),
     Help(help::Arguments),
+    #[command(name = "up:child", hide = true)]
+    UpChild(up::ChildArguments),
 }
 
 impl Command {
@@ -65,6 +67,7 @@ impl Command {
             Self::Version(arguments) => version::run(&arguments, context).await,
             Self::Shortcuts(_) => help::shortcuts(context),
             Self::Help(arguments) => help::run(&arguments),
+            Self::UpChild(arguments) => up::child(&arguments),
         }
     }
 }
