@@ -110,7 +110,7 @@ impl Wiring {
             &programs.router,
             environment,
             vec![http, health],
-            Ready::Http { address, path: "/healthz" },
+            Ready::Http { address, path: "/readiness" },
         ))
     }
 

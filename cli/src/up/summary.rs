@@ -8,7 +8,10 @@ use std::{
 use serde::Serialize;
 
 use super::services::Wiring;
-use crate::{error::Error, printer::Printer};
+use crate::{
+    error::Error,
+    printer::{Printer, print},
+};
 
 /// Where everything listens.
 #[derive(Debug, Serialize)]
@@ -71,7 +74,7 @@ impl Summary {
         if printer.is_json() {
             let text =
                 serde_json::to_string(self).map_err(|error| Error::new(format!("cannot print JSON: {error}")))?;
-            return printer.raw(&format!("{text}\n"));
+            return print(&format!("{text}\n"));
         }
         let Self { url, app_url, git_url, http, ssh, controller, registry, .. } = self;
         printer.line(format!(
