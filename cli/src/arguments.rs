@@ -19,9 +19,6 @@ pub(crate) struct Arguments {
     /// Print JSON instead of tables and lists
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// What you drink while you wait
-    #[arg(long, global = true, hide = true, env = "DEIS_DRINK_OF_CHOICE", default_value = "coffee")]
-    pub(crate) drink: String,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -32,7 +32,7 @@ impl Context {
     pub(crate) fn new(arguments: &Arguments) -> Self {
         Self {
             printer: Printer::new(arguments.json),
-            drink: arguments.drink.clone(),
+            drink: std::env::var("DEIS_DRINK_OF_CHOICE").unwrap_or_else(|_| "coffee".into()),
             profile: arguments.profile.clone(),
             client: OnceLock::new(),
         }

@@ -108,6 +108,9 @@ impl From<clap::Error> for Error {
         if error.kind() == ErrorKind::InvalidSubcommand {
             return no_such_command(&error);
         }
+        if error.kind() == ErrorKind::MissingSubcommand {
+            return Self::usage("no command is given").hint("'paas help' lists the commands");
+        }
         let text = error.render().to_string();
         let mut told = Self::usage("");
         let mut message = Vec::new();

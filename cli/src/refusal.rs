@@ -1,6 +1,6 @@
 //! A controller's refusals, and the lack of any answer, in words for the user (contract §4.6).
 
-use std::{error::Error as _, io};
+use std::io;
 
 use paas_api::{client::ClientError, error::ErrorBody};
 use reqwest::StatusCode;
@@ -144,7 +144,8 @@ fn cut(raw: &str) -> String {
 fn unreachable(error: &reqwest::Error, controller: &str) -> Error {
     if let Some(tls) = tls_failure(error) {
         return Error::new(format!("no trusted connection to {controller}: {tls}"))
-            .hint("if the certificate is of your own making: paas login --ssl-verify=false");
+            .hint("if the certificate is of your own making: paas login --ssl-verify=false")
+            .hint("if the controller has no certificate, its address begins with http://");
     }
     let reason = deepest(error);
     let told = if error.is_timeout() {
@@ -162,21 +163,15 @@ fn unreachable(error: &reqwest::Error, controller: &str) -> Error {
 }
 
 /// The TLS failure within an error, if that was it.
-fn tls_failure(error: &reqwest::Error) -> Option<String> {
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return Some(tls.to_string());
-        }
-        // An I/O error hides what it was made of from `source`.
-        if let Some(inside) = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref)
-            && let Some(tls) = inside.downcast_ref::<rustls::Error>()
-        {
-            return Some(tls.to_string());
-        }
-        next = cause.source();
+fn tls_failure(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return Some(tls.to_string());
     }
-    None
+    // An I/O error does not count what it was made of among its sources.
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inside) => tls_failure(inside),
+        None => tls_failure(error.source()?),
+    }
 }
 
 /// What lies at the bottom of an error.

@@ -1,6 +1,6 @@
 //! `completions`: what a shell needs to complete commands and options.
 
-use clap::{Args, CommandFactory as _, ValueEnum};
+use clap::{Args, Command, CommandFactory as _, ValueEnum};
 use clap_complete::{Shell, generate};
 
 use crate::{error::Error, printer::print};
@@ -28,7 +28,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Error> {
         SupportedShell::Zsh => Shell::Zsh,
         SupportedShell::Fish => Shell::Fish,
     };
+    let mut command = crate::arguments::Arguments::command();
     let mut script = Vec::new();
-    generate(shell, &mut crate::arguments::Arguments::command(), "paas", &mut script);
-    print(&String::from_utf8_lossy(&script))
+    generate(shell, &mut command, "paas", &mut script);
+    let script = String::from_utf8_lossy(&script);
+    print(&match arguments.shell {
+        // Bash would take the colon of a command for the end of a word.
+        SupportedShell::Bash => format!("COMP_WORDBREAKS=${{COMP_WORDBREAKS//:/}}\n{script}"),
+        SupportedShell::Zsh => with_colons_escaped(&script, &command),
+        SupportedShell::Fish => script.into_owned(),
+    })
+}
+
+/// Zsh takes the first colon of `name:description` for the end of the name.
+fn with_colons_escaped(script: &str, command: &Command) -> String {
+    command.get_subcommands().fold(script.to_owned(), |script, command| {
+        let name = command.get_name();
+        script.replace(&format!("'{name}:"), &format!("'{}:", name.replace(':', "\\:")))
+    })
 }

@@ -81,17 +81,19 @@ fn shortened(public: &str) -> String {
                         Without a file, lists ~/.ssh/*.pub and asks."
 )]
 pub(crate) struct Add {
-    /// Name of the key (else its comment), and the file with its public half
-    #[arg(value_names = ["NAME] [FILE"], num_args = 0..=2)]
-    name_and_file: Vec<String>,
+    /// File with the public half; or a name for the key, when a file follows
+    #[arg(value_name = "NAME|FILE")]
+    name_or_file: Option<String>,
+    /// File with the public half
+    file: Option<PathBuf>,
 }
 
 async fn add(arguments: Add, context: &Context) -> Result<(), Error> {
     let session = context.session()?;
-    let (name, path) = match arguments.name_and_file.as_slice() {
-        [name, file] => (Some(name.clone()), PathBuf::from(file)),
-        [file] => (None, PathBuf::from(file)),
-        _ => (None, chosen(context.printer)?),
+    let (name, path) = match (arguments.name_or_file, arguments.file) {
+        (name, Some(file)) => (name, file),
+        (Some(file), None) => (None, file.into()),
+        (None, None) => (None, chosen(context.printer)?),
     };
     let key = read_key(&path)?;
     let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

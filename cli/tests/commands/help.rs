@@ -1,0 +1,174 @@
+//! Help, suggestions and completions.
+
+use std::process::Command;
+
+use crate::world::World;
+
+const COMMANDS: [&str; 34] = [
+    "apps:create",
+    "apps:list",
+    "apps:info",
+    "apps:open",
+    "apps:logs",
+    "apps:destroy",
+    "auth:register",
+    "auth:login",
+    "auth:logout",
+    "auth:passwd",
+    "auth:whoami",
+    "auth:regenerate",
+    "builds:list",
+    "builds:create",
+    "config:list",
+    "config:set",
+    "config:unset",
+    "domains:list",
+    "git:remote",
+    "git:remove",
+    "keys:list",
+    "keys:add",
+    "keys:remove",
+    "ps:list",
+    "ps:scale",
+    "ps:restart",
+    "releases:list",
+    "releases:info",
+    "releases:rollback",
+    "completions",
+    "version",
+    "shortcuts",
+    "help",
+    "up",
+];
+
+#[test]
+fn the_overview_names_every_command() {
+    let world = World::new();
+    let overview = world.paas(&[]).good();
+    assert_eq!(world.paas(&["help"]).good(), overview);
+    assert_eq!(world.paas(&["--help"]).good(), overview);
+    for command in COMMANDS {
+        assert!(overview.contains(&format!("  {command} ")), "{command}");
+    }
+    let lines =
+        overview.lines().filter(|line| line.starts_with("  ") && line.as_bytes()[2].is_ascii_lowercase()).count();
+    assert_eq!(lines, COMMANDS.len(), "a command is missing from this test");
+    insta::assert_snapshot!("overview", overview);
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let world = World::new();
+    for command in COMMANDS {
+        let help = world.paas(&["help", command]).good();
+        assert_eq!(world.paas(&[command, "--help"]).good(), help);
+        assert_eq!(world.paas(&[command, "-h"]).good(), help);
+        // The options of `up` are its own file's affair.
+        if command != "up" {
+            assert!(help.contains("Examples:\n  paas "), "{help}");
+            insta::assert_snapshot!(command.replace(':', "-"), help);
+        }
+    }
+}
+
+#[test]
+fn a_group_has_help() {
+    let world = World::new();
+    let help = world.paas(&["help", "keys"]).good();
+    assert_eq!(
+        help,
+        "Valid commands for keys:\n\n\
+        \x20 keys:list           List your SSH keys\n\
+        \x20 keys:add            Add an SSH key, so that it may push\n\
+        \x20 keys:remove         Remove an SSH key; what is pushed with it ends too\n\n\
+        Use 'paas help [command]' to learn more about a command.\n"
+    );
+    assert_eq!(world.paas(&["keys", "--help"]).good(), help);
+    assert!(world.paas(&["auth"]).good().starts_with("Valid commands for auth:"));
+}
+
+#[test]
+fn a_mistyped_command_gets_a_suggestion() {
+    let world = World::new();
+    for (typed, wrong, meant) in [
+        (&["confg:set", "A=1"][..], "confg:set", "config:set"),
+        (&["config", "sett", "A=1"], "config:sett", "config:set"),
+        (&["destory"], "destory", "destroy"),
+        (&["help", "release:list"], "release:list", "releases:list"),
+    ] {
+        assert_eq!(
+            world.paas(typed).bad(2),
+            format!(
+                "Error: Found no matching command for '{wrong}', try 'paas help'\nhint: did you mean 'paas {meant}'?\n"
+            )
+        );
+    }
+    assert_eq!(world.paas(&["zzz"]).bad(2), "Error: Found no matching command for 'zzz', try 'paas help'\n");
+}
+
+#[test]
+fn a_wrong_command_line_says_how_it_is_right() {
+    let world = World::logged_in();
+    for (name, arguments) in [
+        ("missing", &["config:set"][..]),
+        ("unknown-option", &["ps:scale", "--ap", "hello", "--wrong", "web=1"]),
+        ("bad-app", &["info", "-a", "Not_A_Name"]),
+        ("bad-scale", &["scale", "web:3", "-a", "hello"]),
+        ("bad-variable", &["config:set", "hunter2", "-a", "hello"]),
+        ("bad-variable-name", &["config:set", "A-B=hunter2", "-a", "hello"]),
+        ("bad-release", &["releases:info", "newest", "-a", "hello"]),
+        ("bad-profile", &["apps", "-c", "../staging"]),
+        ("no-command", &["--json"]),
+        ("bad-shell", &["completions", "tcsh"]),
+        ("key-without-terminal", &["keys:add"]),
+    ] {
+        insta::assert_snapshot!(format!("usage-{name}"), world.paas(arguments).bad(2));
+    }
+    assert!(world.server.requests().is_empty(), "nothing is asked of the controller");
+}
+
+#[test]
+fn shortcuts_are_the_contracts() {
+    let world = World::new();
+    assert_eq!(
+        world.paas(&["shortcuts"]).good(),
+        "create -> apps:create\ndestroy -> apps:destroy\ninfo -> apps:info\nlogin -> auth:login\nlogout -> auth:logout\n\
+         logs -> apps:logs\nopen -> apps:open\npasswd -> auth:passwd\npull -> builds:create\nregister -> auth:register\n\
+         rollback -> releases:rollback\nscale -> ps:scale\nwhoami -> auth:whoami\n\n"
+    );
+}
+
+#[test]
+fn bash_completes_commands_with_a_colon() {
+    let world = World::new();
+    let script = world.paas(&["completions", "bash"]).good();
+    let asked = "\nCOMP_WORDS=(paas config:s); COMP_CWORD=1; _paas paas config:s paas; echo \"${COMPREPLY[*]}\"\
+                 \nCOMP_WORDS=(paas config:set --de); COMP_CWORD=2; _paas paas --de config:set; echo \"${COMPREPLY[*]}\"\
+                 \n[[ $COMP_WORDBREAKS == *:* ]] || echo whole\n";
+    let output = Command::new("bash").args(["--norc", "-c", &format!("{script}{asked}")]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "config:set\n--detach\nwhole\n");
+}
+
+#[test]
+fn zsh_and_fish_get_their_own() {
+    let world = World::new();
+    let zsh = world.paas(&["completions", "zsh"]).good();
+    assert!(zsh.starts_with("#compdef paas") && zsh.contains("'config\\:set:Set variables"));
+    assert!(world.paas(&["completions", "fish"]).good().contains("-a \"config:set\""));
+}
+
+#[test]
+fn the_version_is_told() {
+    let world = World::logged_in();
+    assert_eq!(world.paas(&["version"]).good(), concat!(env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(world.paas(&["--version"]).good(), concat!("paas ", env!("CARGO_PKG_VERSION"), "\n"));
+    world.server.answer("GET /healthz", 200, "OK");
+    assert_eq!(
+        world.paas(&["version", "--all"]).good(),
+        concat!(
+            "Workflow CLI Version:            ",
+            env!("CARGO_PKG_VERSION"),
+            "\nWorkflow CLI API Version:        2.3\nWorkflow Controller API Version: 2.3\n"
+        )
+    );
+}

@@ -1,0 +1,14 @@
+//! The real `paas`, against a controller that answers as the contract says.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod apps;
+mod auth;
+mod changes;
+mod help;
+mod keys;
+mod lists;
+mod server;
+mod terminal;
+mod trouble;
+mod world;
