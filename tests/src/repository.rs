@@ -1,0 +1,79 @@
+//! A developer's git repository, driven with the real git.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{User, both, succeed};
+
+/// A repository.
+#[derive(Debug)]
+pub struct Repository {
+    folder: PathBuf,
+    home: PathBuf,
+}
+
+/// What a push did.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// git's exit status.
+    pub code: Option<i32>,
+    /// All that git printed.
+    pub text: String,
+}
+
+impl Push {
+    /// Whether git was content.
+    pub fn is_success(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+impl Repository {
+    /// An empty one on branch `main`.
+    pub fn new(folder: &Path, user: &User<'_>) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let repository = Self { folder: folder.to_path_buf(), home: user.home.clone() };
+        repository.git(&["init", "-q", "-b", "main"])?;
+        Ok(repository)
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes a file.
+    pub fn write(&self, path: &str, text: &str) -> anyhow::Result<()> {
+        let path = self.folder.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        Ok(fs::write(path, text)?)
+    }
+
+    /// Commits everything, also when nothing changed; tells the commit's id.
+    pub fn commit(&self, message: &str) -> anyhow::Result<String> {
+        self.git(&["add", "-A"])?;
+        self.git(&["commit", "-q", "--allow-empty", "-m", message])?;
+        Ok(self.git(&["rev-parse", "HEAD"])?.trim().to_owned())
+    }
+
+    /// Runs git, which must succeed; nothing here reaches the network.
+    pub fn git(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = std::process::Command::new("git")
+            .args(arguments)
+            .current_dir(&self.folder)
+            .env("HOME", &self.home)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .output()?;
+        succeed(&output)
+    }
+
+    /// `git push` with these arguments as this user.
+    pub fn push(&self, user: &User<'_>, arguments: &[&str]) -> anyhow::Result<Push> {
+        let output = user.command(Path::new("git"), &self.folder).arg("push").args(arguments).output()?;
+        Ok(Push { code: output.status.code(), text: both(&output) })
+    }
+}

@@ -1,0 +1,73 @@
+//! Running scenarios: like `cargo test`, with a platform that they share and that is taken down at the end.
+
+use std::{
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures_util::future::BoxFuture;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::{Platform, Start, image};
+
+/// One test.
+pub struct Scenario {
+    /// `module::function`.
+    pub name: String,
+    /// What it does.
+    pub run: fn() -> BoxFuture<'static, anyhow::Result<()>>,
+}
+
+/// Scenarios of a module, named after their functions.
+#[macro_export]
+macro_rules! scenarios {
+    ($($name:ident),+ $(,)?) => {
+        pub(crate) fn scenarios() -> Vec<$crate::Scenario> {
+            vec![$($crate::Scenario {
+                name: format!("{}::{}", module_path!().rsplit("::").next().unwrap_or_default(), stringify!($name)),
+                run: || Box::pin($name()),
+            }),+]
+        }
+    };
+}
+
+static SHARED: Mutex<Option<Arc<Platform>>> = Mutex::new(None);
+
+/// The platform that scenarios share; it starts with the first one that asks.
+pub fn shared() -> anyhow::Result<Arc<Platform>> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(platform) = &*shared {
+        return Ok(Arc::clone(platform));
+    }
+    let platform = Arc::new(Platform::start(&Start::default())?);
+    *shared = Some(Arc::clone(&platform));
+    Ok(platform)
+}
+
+/// Runs what the command line asks for, then takes down what was shared.
+pub fn run_all(scenarios: Vec<Scenario>) -> ExitCode {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let arguments = Arguments::from_args();
+    let trials = scenarios
+        .into_iter()
+        .map(|scenario| {
+            Trial::test(scenario.name, move || {
+                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+                runtime.block_on((scenario.run)()).map_err(|error| Failed::from(format!("{error:?}")))
+            })
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let failed = conclusion.has_failed();
+    if let Some(platform) = SHARED.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if failed {
+            platform.tell_log();
+        }
+        match Arc::try_unwrap(platform) {
+            Ok(platform) => drop(platform),
+            Err(platform) => platform.take_down(),
+        }
+    }
+    image::remove();
+    conclusion.exit_code()
+}
