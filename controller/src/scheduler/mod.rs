@@ -18,8 +18,11 @@ use uuid::Uuid;
 
 use crate::domain::instance::InstanceName;
 
+mod connect;
 pub mod docker;
 pub mod fake;
+
+pub use self::connect::{Kind, Settings, connect};
 
 /// An app, as schedulers know it: the id is what counts, the name makes things readable for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,7 +180,7 @@ pub struct OneOff {
 pub enum OneOffEvent {
     /// Output, both streams merged, in order.
     Output(Bytes),
-    /// It ended with this code; the last event.
+    /// It ended with this code; the last event. Without it the engine went away meanwhile.
     Exited(i32),
 }
 
@@ -188,7 +191,7 @@ pub enum SchedulerError {
     #[error("{0}")]
     Refused(String),
     /// The engine is away or in trouble; trying again later may help.
-    #[error("the engine that runs the processes does not answer: {0}")]
+    #[error("the engine that runs the processes is in trouble: {0}")]
     Unavailable(String),
 }
 

@@ -1,1 +1,0 @@
-//! Processes as containers of one Docker engine.

@@ -1,0 +1,347 @@
+//! Making, starting and stopping the containers of instances.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+    sync::Arc,
+};
+
+use bollard::{
+    Docker,
+    container::LogOutput,
+    models::{
+        ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, NetworkingConfig,
+        RestartPolicy, RestartPolicyNameEnum,
+    },
+    query_parameters::{
+        AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
+        RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
+    },
+};
+use futures_util::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
+use uuid::Uuid;
+
+use super::{
+    Shared,
+    client::{explain, if_present, is_absent, refusal},
+    image,
+    labels::{APP, Container, INSTALLATION, Nameplate, container_name, filter, stopping_name},
+    readiness,
+};
+use crate::{
+    domain::instance::InstanceName,
+    scheduler::{Command, Group, SchedulerError, Template},
+};
+
+/// So many processes are started at a time: engines set up networks one after the other anyway.
+const STARTS_AT_A_TIME: usize = 6;
+/// How often another address is tried when something else has taken the chosen one.
+const ADDRESSES_TO_TRY: usize = 8;
+/// Processes and threads that an instance may have.
+const PROCESS_LIMIT: i64 = 1024;
+/// What common images can do without, of the capabilities that engines grant.
+const DROPPED_CAPABILITIES: [&str; 6] = ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT"];
+
+/// Containers of one app, or of the whole installation.
+pub(super) async fn list(
+    docker: &Docker,
+    installation: &str,
+    app: Option<Uuid>,
+) -> Result<Vec<Container>, SchedulerError> {
+    let app = app.map(|id| id.to_string());
+    let mut labels = vec![(INSTALLATION, installation)];
+    labels.extend(app.as_deref().map(|id| (APP, id)));
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&filter(&labels)).build();
+    let containers = docker.list_containers(Some(options)).await.map_err(explain)?;
+    Ok(containers.iter().filter_map(|container| Container::read(container, installation)).collect())
+}
+
+/// Makes a group's instances exactly those that it names.
+pub(super) async fn apply(shared: &Arc<Shared>, group: &Group) -> Result<(), SchedulerError> {
+    let docker = shared.client.engine().await?;
+    let existing = list(&docker, &shared.installation, Some(group.app.id)).await?;
+    let taken: HashSet<Ipv4Addr> = existing.iter().filter_map(|container| container.address).collect();
+    let mut alive: HashMap<&InstanceName, &Container> = HashMap::new();
+    for container in &existing {
+        let of_group = container.process_type == group.process_type && container.release == group.release;
+        if !of_group || container.one_off.is_some() {
+            continue;
+        }
+        if container.stopping || !group.instances.contains(&container.instance) {
+            retire(shared, &docker, container).await?;
+        } else {
+            alive.insert(&container.instance, container);
+        }
+    }
+    let mut starts = Vec::new();
+    for name in &group.instances {
+        if alive.get(name).is_none_or(|found| found.is_at_rest()) {
+            starts.push(start_instance(shared, &docker, group, name, &taken));
+        }
+    }
+    let results: Vec<_> = stream::iter(starts).buffer_unordered(STARTS_AT_A_TIME).collect().await;
+    results.into_iter().collect()
+}
+
+async fn start_instance(
+    shared: &Arc<Shared>,
+    docker: &Docker,
+    group: &Group,
+    instance: &InstanceName,
+    taken: &HashSet<Ipv4Addr>,
+) -> Result<(), SchedulerError> {
+    let order = Order {
+        app: &group.app,
+        instance,
+        process_type: &group.process_type,
+        release: group.release,
+        template: &group.template,
+        one_off: None,
+    };
+    let made = make(shared, docker, &order, taken).await?;
+    readiness::watch(shared, made.id);
+    Ok(())
+}
+
+/// What is to be made.
+#[derive(Clone, Copy)]
+pub(super) struct Order<'a> {
+    pub(super) app: &'a crate::scheduler::AppKey,
+    pub(super) instance: &'a InstanceName,
+    pub(super) process_type: &'a paas_api::ProcessType,
+    pub(super) release: paas_api::ReleaseVersion,
+    pub(super) template: &'a Template,
+    pub(super) one_off: Option<std::time::Duration>,
+}
+
+/// A container that runs.
+pub(super) struct Made {
+    /// Its id or name.
+    pub(super) id: String,
+    /// What a one-off prints, from its first byte.
+    pub(super) output: Option<BoxStream<'static, Result<LogOutput, bollard::errors::Error>>>,
+}
+
+/// Makes a container and starts it. Whatever was in the way is tried around: a missing image is fetched, a taken address
+/// replaced, a network that went away made anew. A container that cannot be started is removed.
+pub(super) async fn make(
+    shared: &Arc<Shared>,
+    docker: &Docker,
+    order: &Order<'_>,
+    taken: &HashSet<Ipv4Addr>,
+) -> Result<Made, SchedulerError> {
+    let mut taken = taken.clone();
+    let mut last = None;
+    for _ in 0..ADDRESSES_TO_TRY {
+        let (id, address) = create(shared, docker, order, &taken).await?;
+        let output = match order.one_off {
+            Some(_) => Some(attach(docker, &id).await?),
+            None => None,
+        };
+        let Err(error) = docker.start_container(&id, None).await else {
+            return Ok(Made { id, output });
+        };
+        let obstacle = Obstacle::of(&error);
+        if obstacle != Obstacle::Engine {
+            discard(docker, &id).await?;
+        }
+        match obstacle {
+            Obstacle::Address => taken.extend(address),
+            Obstacle::Network => shared.networks.forget(order.app.id),
+            Obstacle::Gone => {}
+            Obstacle::Process | Obstacle::Engine => return Err(explain(error)),
+        }
+        last = Some(error);
+    }
+    Err(last.map_or_else(|| SchedulerError::Unavailable("nothing was tried".to_owned()), explain))
+}
+
+async fn attach(
+    docker: &Docker,
+    id: &str,
+) -> Result<BoxStream<'static, Result<LogOutput, bollard::errors::Error>>, SchedulerError> {
+    let options = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
+    match docker.attach_container(id, Some(options)).await {
+        Ok(attached) => Ok(attached.output),
+        Err(error) => {
+            discard(docker, id).await?;
+            Err(explain(error))
+        }
+    }
+}
+
+/// Why a container does not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    /// Something else has the address.
+    Address,
+    /// The app's network went away.
+    Network,
+    /// The container went away.
+    Gone,
+    /// The process cannot be made.
+    Process,
+    /// The engine is in trouble: the container stays, for a later attempt.
+    Engine,
+}
+
+impl Obstacle {
+    fn of(error: &bollard::errors::Error) -> Self {
+        match refusal(error) {
+            Some((_, text)) if text.contains("Address already in use") => Self::Address,
+            Some((404, text)) if text.contains("network") => Self::Network,
+            Some((404 | 409, _)) => Self::Gone,
+            Some(_) => Self::Process,
+            None => Self::Engine,
+        }
+    }
+}
+
+/// Makes a container, or finds the one of that name. The address of a found one is not known.
+async fn create(
+    shared: &Arc<Shared>,
+    docker: &Docker,
+    order: &Order<'_>,
+    taken: &HashSet<Ipv4Addr>,
+) -> Result<(String, Option<Ipv4Addr>), SchedulerError> {
+    let network = shared.networks.ensure(docker, order.app).await?;
+    let address = network.choose(taken)?;
+    let name = container_name(&shared.installation, order.instance);
+    let mut fetched = false;
+    loop {
+        let options = CreateContainerOptionsBuilder::new().name(&name).build();
+        let body = describe(shared, order, &network.id, address);
+        match docker.create_container(Some(options), body).await {
+            Ok(made) => return Ok((made.id, Some(address))),
+            Err(error) if matches!(refusal(&error), Some((409, _))) => return Ok((name, None)),
+            Err(error) if is_absent(&error) && !fetched => image::fetch(docker, &order.template.image).await?,
+            Err(error) => return Err(explain(error)),
+        }
+        fetched = true;
+    }
+}
+
+fn describe(shared: &Shared, order: &Order<'_>, network: &str, address: Ipv4Addr) -> ContainerCreateBody {
+    let template = order.template;
+    let (entrypoint, cmd) = match &template.command {
+        Command::Image => (None, None),
+        Command::Shell { shell, line } => (Some(vec![shell.clone(), "-c".to_owned()]), Some(vec![line.clone()])),
+        Command::Exec(arguments) => (Some(arguments.clone()), None),
+    };
+    let nameplate = Nameplate {
+        app: order.app,
+        instance: order.instance,
+        process_type: order.process_type,
+        release: order.release,
+        port: template.port,
+        address,
+        grace: template.grace,
+        one_off: order.one_off,
+    };
+    let endpoint = EndpointSettings {
+        ipam_config: Some(EndpointIpamConfig {
+            ipv4_address: Some(address.to_string()),
+            ..EndpointIpamConfig::default()
+        }),
+        ..EndpointSettings::default()
+    };
+    ContainerCreateBody {
+        image: Some(template.image.clone()),
+        entrypoint,
+        cmd,
+        env: Some(template.environment.iter().map(|(key, value)| format!("{key}={}", value.expose())).collect()),
+        labels: Some(nameplate.labels(&shared.installation)),
+        stop_timeout: i64::try_from(template.grace.as_secs()).ok(),
+        attach_stdout: order.one_off.map(|_| true),
+        attach_stderr: order.one_off.map(|_| true),
+        host_config: Some(confinement(network, order.one_off.is_some())),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint)])),
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// What holds for every process of an app.
+fn confinement(network: &str, one_off: bool) -> HostConfig {
+    // Instances outlive the platform and come back after a reboot; the engine backs off when they end again and again.
+    let restart = if one_off { RestartPolicyNameEnum::NO } else { RestartPolicyNameEnum::UNLESS_STOPPED };
+    let log_options = [("max-size", "5m"), ("max-file", "4")];
+    HostConfig {
+        network_mode: Some(network.to_owned()),
+        restart_policy: Some(RestartPolicy { name: Some(restart), maximum_retry_count: None }),
+        // A process that is number 1 of its container ignores SIGTERM unless it handles it, and must bury orphans: few
+        // programs do either, shells do neither. The engine's init does both.
+        init: Some(true),
+        pids_limit: Some(PROCESS_LIMIT),
+        privileged: Some(false),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        cap_drop: Some(DROPPED_CAPABILITIES.map(str::to_owned).to_vec()),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("local".to_owned()),
+            config: Some(log_options.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
+        }),
+        ..HostConfig::default()
+    }
+}
+
+/// Marks a container as unwanted, for every controller to see, and lets it stop in the background. A controller that is
+/// killed meanwhile leaves a container that says so, and whoever sees it next goes on.
+pub(super) async fn retire(shared: &Arc<Shared>, docker: &Docker, container: &Container) -> Result<(), SchedulerError> {
+    if !container.stopping {
+        let name = stopping_name(&shared.installation, &container.id);
+        match docker.rename_container(&container.id, RenameContainerOptionsBuilder::new().name(&name).build()).await {
+            Err(error) if is_absent(&error) => return Ok(()),
+            // Another controller has just done it.
+            Err(error) if matches!(refusal(&error), Some((400 | 409, _))) => {}
+            other => other.map_err(explain)?,
+        }
+    }
+    if !shared.begin_stop(&container.id) {
+        return Ok(());
+    }
+    let (shared, docker, container) = (Arc::clone(shared), docker.clone(), container.clone());
+    tokio::spawn(async move {
+        if let Err(error) = stop(&docker, &container).await {
+            tracing::warn!(process.instance = %container.instance, %error, "an instance could not be stopped yet");
+        }
+        shared.end_stop(&container.id);
+        shared.tell(container.app);
+    });
+    Ok(())
+}
+
+/// Stops a container, gently within its grace period, and removes it.
+pub(super) async fn stop(docker: &Docker, container: &Container) -> Result<(), SchedulerError> {
+    if container.one_off.is_none() {
+        // The engine itself counts the grace period and kills at its end, whether we live or not.
+        let patience = container.grace + std::time::Duration::from_mins(1);
+        if_present(docker.clone().with_timeout(patience).stop_container(&container.id, None).await)?;
+    }
+    discard(docker, &container.id).await
+}
+
+/// Kills and removes a container at once, and is content when somebody else does.
+pub(super) async fn discard(docker: &Docker, id: &str) -> Result<(), SchedulerError> {
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    match docker.remove_container(id, Some(options)).await {
+        Err(error) if matches!(refusal(&error), Some((409, _))) => Ok(()),
+        other => if_present(other).map(|_| ()),
+    }
+}
+
+/// Brings back what the engine does not start by itself; what cannot come back is removed, so that it can be made anew.
+pub(super) async fn revive(shared: &Arc<Shared>, docker: &Docker, container: &Container) {
+    let Err(error) = docker.start_container(&container.id, None).await else { return };
+    if Obstacle::of(&error) == Obstacle::Engine {
+        return;
+    }
+    tracing::warn!(process.instance = %container.instance, %error, "an instance cannot start again and is made anew");
+    if let Err(error) = discard(docker, &container.id).await {
+        tracing::warn!(process.instance = %container.instance, %error, "an instance could not be removed");
+    }
+    shared.tell(container.app);
+}

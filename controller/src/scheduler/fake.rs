@@ -1,1 +1,0 @@
-//! A scheduler in memory, for tests of everything above it.

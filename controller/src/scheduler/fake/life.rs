@@ -1,0 +1,107 @@
+//! The life of one fake process, from its first start until it is stopped.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use chrono::Utc;
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use crate::{
+    domain::instance::InstanceName,
+    scheduler::{Exit, LogLine, Phase},
+};
+
+/// As engines do: twice as long after each end.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
+const LONGEST_BACK_OFF: Duration = Duration::from_mins(1);
+/// Lines that an instance keeps.
+const LINES_KEPT: usize = 1000;
+
+/// Lives until it is told to stop, then goes away.
+pub(super) async fn live(engine: Arc<Engine>, name: InstanceName, stop: CancellationToken) {
+    let ended_well = tokio::select! {
+        () = rise_and_fall(&engine, &name) => true,
+        () = stop.cancelled() => false,
+    };
+    if !ended_well {
+        let patience = engine.state().instances.get(&name).filter(|of| of.script.stubborn).map(|of| of.grace);
+        tokio::time::sleep(patience.unwrap_or_default()).await;
+    }
+    engine.remove(&name);
+}
+
+/// Starts again and again; returns only when the instance is gone.
+async fn rise_and_fall(engine: &Engine, name: &InstanceName) {
+    let mut back_off = FIRST_BACK_OFF;
+    loop {
+        let Some((ready_after, exit)) = start(engine, name) else { return };
+        let ready = async {
+            match ready_after {
+                Some(delay) => tokio::time::sleep(delay).await,
+                None => pending().await,
+            }
+        };
+        let end = async {
+            match exit {
+                Some((code, delay)) => {
+                    tokio::time::sleep(delay).await;
+                    code
+                }
+                None => pending().await,
+            }
+        };
+        tokio::pin!(end);
+        let early_end = tokio::select! {
+            biased;
+            code = &mut end => Some(code),
+            () = ready => None,
+        };
+        let code = if let Some(code) = early_end {
+            code
+        } else {
+            engine.change(name, |instance| {
+                if instance.phase == Phase::Starting {
+                    instance.phase = Phase::Ready;
+                }
+            });
+            end.await
+        };
+        engine.change(name, |instance| {
+            if instance.phase == Phase::Ready {
+                instance.phase = Phase::Starting;
+            }
+            instance.exits += 1;
+            instance.last_exit = Some(Exit { code, out_of_memory: false });
+        });
+        tokio::time::sleep(back_off).await;
+        back_off = (back_off * 2).min(LONGEST_BACK_OFF);
+    }
+}
+
+type Course = (Option<Duration>, Option<(i32, Duration)>);
+
+fn start(engine: &Engine, name: &InstanceName) -> Option<Course> {
+    let mut course = None;
+    let mut printed = Vec::new();
+    engine.change(name, |instance| {
+        instance.started = Some(Utc::now());
+        for text in &instance.script.print {
+            let line = LogLine {
+                moment: Utc::now(),
+                instance: name.clone(),
+                process_type: instance.process_type.clone(),
+                release: instance.release,
+                text: text.clone(),
+            };
+            printed.push((instance.app, line.clone()));
+            instance.log.push(line);
+        }
+        let excess = instance.log.len().saturating_sub(LINES_KEPT);
+        instance.log.drain(..excess);
+        course = Some((instance.script.ready_after(instance.address.is_some()), instance.script.exit));
+    });
+    for line in printed {
+        drop(engine.lines.send(line));
+    }
+    course
+}

@@ -1,0 +1,123 @@
+//! What a fake process does, as told by its environment or the name of its image.
+
+use std::time::Duration;
+
+use crate::scheduler::{Command, STABILITY_WINDOW, Template};
+
+/// The variable that holds the words, parted by commas.
+pub const VARIABLE: &str = "PAAS_FAKE";
+
+/// The doings of a fake process. Words, of the variable or of the last part of the image's name:
+///
+/// | Word | Meaning |
+/// |---|---|
+/// | `slow`, `slow=<ms>` | ready only after so long, half a second |
+/// | `never-ready` | never listens |
+/// | `exit`, `exit=<code>` | ends right after its start, with code 1 |
+/// | `exit-after=<ms>` | ends after so long |
+/// | `stubborn` | ignores SIGTERM |
+/// | `hang` | a one-off that does not end |
+/// | `print=<text>` | prints a line at its start; may be given more than once |
+/// | `refused` | cannot be started |
+/// | `missing` | its image cannot be found |
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Script {
+    pub(super) slow: Duration,
+    pub(super) never_ready: bool,
+    pub(super) exit: Option<(i32, Duration)>,
+    pub(super) stubborn: bool,
+    pub(super) hang: bool,
+    pub(super) print: Vec<String>,
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// Why a process does not even start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The process cannot be made.
+    Refused,
+    /// There is no such image.
+    Missing,
+}
+
+impl Script {
+    /// The script of a template.
+    pub(super) fn of(template: &Template) -> Self {
+        let mut script = Self::of_image(&template.image);
+        if let Some(words) = template.environment.get(VARIABLE) {
+            for word in words.expose().split(',') {
+                script.read(word);
+            }
+        }
+        if script.print.is_empty() {
+            script.print.push(match &template.command {
+                Command::Image => "started".to_owned(),
+                Command::Shell { line, .. } => line.clone(),
+                Command::Exec(arguments) => arguments.join(" "),
+            });
+        }
+        script
+    }
+
+    /// The script that an image's name tells.
+    pub(super) fn of_image(image: &str) -> Self {
+        let mut script = Self::default();
+        let name = image.rsplit('/').next().unwrap_or(image);
+        script.read(name.split([':', '@']).next().unwrap_or(name));
+        script
+    }
+
+    fn read(&mut self, word: &str) {
+        let (word, value) = word.split_once('=').map_or((word, None), |(word, value)| (word, Some(value)));
+        let milliseconds = |default| Duration::from_millis(value.and_then(|text| text.parse().ok()).unwrap_or(default));
+        match word.trim() {
+            "slow" => self.slow = milliseconds(500),
+            "never-ready" => self.never_ready = true,
+            "exit" => {
+                let after = self.exit.map_or(Duration::ZERO, |(_, after)| after);
+                self.exit = Some((value.and_then(|text| text.parse().ok()).unwrap_or(1), after));
+            }
+            "exit-after" => self.exit = Some((self.exit.map_or(1, |(code, _)| code), milliseconds(0))),
+            "stubborn" => self.stubborn = true,
+            "hang" => self.hang = true,
+            "print" => self.print.push(value.unwrap_or_default().to_owned()),
+            "refused" => self.trouble = Some(Trouble::Refused),
+            "missing" => self.trouble = Some(Trouble::Missing),
+            _ => {}
+        }
+    }
+
+    /// How long after its start a process is ready.
+    pub(super) fn ready_after(&self, has_port: bool) -> Option<Duration> {
+        match has_port {
+            true if self.never_ready => None,
+            true => Some(self.slow),
+            false => Some(STABILITY_WINDOW),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(image: &str, words: &str) -> Template {
+        Template {
+            image: image.to_owned(),
+            command: Command::Image,
+            environment: [(VARIABLE.to_owned(), words.into())].into(),
+            port: None,
+            grace: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn words_come_from_the_variable_and_from_the_image() {
+        let script = Script::of(&template("fake/stubborn:v1@sha256:00", "exit=3,exit-after=20,print=a,print=b"));
+        assert!(script.stubborn);
+        assert_eq!(script.exit, Some((3, Duration::from_millis(20))));
+        assert_eq!(script.print, ["a", "b"]);
+        assert_eq!(Script::of_image("127.0.0.1:5000/missing").trouble, Some(Trouble::Missing));
+        assert_eq!(Script::of(&template("hello", "")).print, ["started"]);
+    }
+}
