@@ -14,10 +14,17 @@ use crate::{
 #[command(name = "paas", version, disable_help_subcommand = true, infer_long_args = true, max_term_width = 110)]
 pub(crate) struct Arguments {
     /// Profile to use: a name, or the path of a .json file
-    #[arg(short = 'c', long = "config", global = true, env = "PAAS_PROFILE", hide_env_values = true)]
+    #[arg(
+        short = 'c',
+        long = "config",
+        global = true,
+        help_heading = "Options everywhere",
+        env = "PAAS_PROFILE",
+        hide_env_values = true
+    )]
     pub(crate) profile: Option<String>,
     /// Print JSON instead of tables and lists
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Options everywhere")]
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -55,7 +55,7 @@ pub(crate) fn overview(root: &Command) -> String {
         root.get_about().map(ToString::to_string).unwrap_or_default()
     );
     let mut last = "";
-    for command in root.get_subcommands() {
+    for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
         let group = command.get_name().split_once(':').map_or("", |(group, _)| group);
         if group != last || text.ends_with("...]\n") {
             text.push('\n');

@@ -62,9 +62,9 @@ fn every_command_has_help_with_an_example() {
     for command in COMMANDS {
         let help = world.paas(&["help", command]).good();
         assert_eq!(world.paas(&[command, "--help"]).good(), help);
-        assert_eq!(world.paas(&[command, "-h"]).good(), help);
-        // The options of `up` are its own file's affair.
+        // `up` has a long and a short help, and its options depend on the environment.
         if command != "up" {
+            assert_eq!(world.paas(&[command, "-h"]).good(), help);
             assert!(help.contains("Examples:\n  paas "), "{help}");
             insta::assert_snapshot!(command.replace(':', "-"), help);
         }
