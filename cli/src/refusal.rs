@@ -27,6 +27,9 @@ fn refused(status: StatusCode, body: Option<&ErrorBody>, raw: &str, controller: 
         );
     }
     match status {
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if let Some((text, detail)) = known_detail(body) => {
+            Error::new(text).hint(detail)
+        }
         StatusCode::BAD_REQUEST => Error::new(bad_request(body, raw)),
         StatusCode::UNAUTHORIZED => Error::new("Unauthorized: Missing or Invalid Token")
             .hint(format!("the session has ended or was removed; start one: paas login {controller}")),
@@ -59,7 +62,6 @@ fn bad_request(body: Option<&ErrorBody>, raw: &str) -> String {
             .iter()
             .flat_map(|(field, texts)| texts.iter().map(move |text| (field, text)))
             .find_map(|(field, text)| field_text(field, text)),
-        Some(ErrorBody::Detail { detail }) => detail_text(detail),
         _ => None,
     };
     known.map_or_else(|| plain(StatusCode::BAD_REQUEST, body, raw), str::to_owned)
@@ -98,21 +100,24 @@ fn field_text(field: &str, text: &str) -> Option<&'static str> {
     })
 }
 
-fn detail_text(detail: &str) -> Option<&'static str> {
-    if detail.contains("does not exist in application") {
-        Some("Pod not found in application")
+/// What the contract shows for a business rule, and the controller's own words, which say more.
+fn known_detail(body: Option<&ErrorBody>) -> Option<(&'static str, &str)> {
+    let Some(ErrorBody::Detail { detail }) = body else { return None };
+    let text = if detail.contains("does not exist in application") {
+        "Pod not found in application"
     } else if detail.contains("version cannot be below 0") {
-        Some("The given version is invalid")
+        "The given version is invalid"
     } else if detail.contains("No nodes matched the provided labels") {
-        Some("No nodes matched the provided labels")
+        "No nodes matched the provided labels"
     } else {
-        None
-    }
+        return None;
+    };
+    Some((text, detail))
 }
 
 fn not_found(body: Option<&ErrorBody>, raw: &str) -> String {
     match body {
-        Some(ErrorBody::Detail { detail }) => detail_text(detail).map_or_else(|| detail.clone(), str::to_owned),
+        Some(ErrorBody::Detail { detail }) => detail.clone(),
         _ if raw.trim().is_empty() => "Not Found".into(),
         // The contract shows the text with its quotes.
         _ => cut(raw),
@@ -129,8 +134,7 @@ fn conflict(body: Option<&ErrorBody>, raw: &str) -> String {
 }
 
 fn is_page(raw: &str) -> bool {
-    let start = raw.trim_start().get(..5).unwrap_or_default().to_ascii_lowercase();
-    start == "<html" || start == "<!doc"
+    raw.trim_start().starts_with('<')
 }
 
 fn cut(raw: &str) -> String {
@@ -235,9 +239,21 @@ mod tests {
     }
 
     #[test]
+    fn the_controllers_own_words_are_kept() {
+        let body = ErrorBody::detail("Container type foo does not exist in application");
+        let told = refused(StatusCode::NOT_FOUND, Some(&body), "{}", "http://x").report();
+        assert_eq!(
+            told,
+            "Error: Pod not found in application\nhint: Container type foo does not exist in application\n"
+        );
+    }
+
+    #[test]
     fn a_web_page_is_not_printed() {
-        let text = told(404, "<!DOCTYPE html><html>no such host</html>");
-        assert!(text.contains("web page") && !text.contains('<'), "{text}");
+        for page in ["<!DOCTYPE html><html>no such host</html>", "\n<h1>Not Found</h1>"] {
+            let text = told(404, page);
+            assert!(text.contains("web page") && !text.contains('<'), "{text}");
+        }
     }
 
     #[test]

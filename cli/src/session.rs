@@ -232,8 +232,11 @@ impl App {
 
 /// Where `git push` goes for an app: as the controller tells, else as Deis has it.
 pub(crate) fn git_url(app: &paas_api::apps::App, controller: &Url) -> Result<String, Error> {
-    app.git_url
-        .clone()
-        .or_else(|| remote::usual_url(&app.id, controller))
-        .ok_or_else(|| Error::new(format!("the controller does not tell where to push {}", app.id)))
+    let url = app.git_url.clone().or_else(|| remote::usual_url(&app.id, controller)).unwrap_or_default();
+    // Some of git's other kinds of address run programs.
+    if ["ssh://", "https://", "http://"].iter().any(|scheme| url.starts_with(scheme)) {
+        Ok(url)
+    } else {
+        Err(Error::new(format!("the controller tells no address to push {} to that git may be given: '{url}'", app.id)))
+    }
 }

@@ -108,8 +108,11 @@ async fn register(arguments: SignUp, context: &Context) -> Result<(), Error> {
         if error.status() != Some(StatusCode::FORBIDDEN) {
             return told;
         }
+        if error.to_string().contains("set-up token") {
+            return told
+                .hint("give the token as --setup-token; the controller prints it until there is an administrator");
+        }
         told.hint("only an administrator registers others: log in as one first")
-            .hint("the very first user registers on the controller's own machine, or with --setup-token")
     })?;
     context.printer.line(format!("Registered {}", user.username))?;
     if arguments.login {

@@ -49,12 +49,24 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context) -> Result<(), 
         let chunk = chunk.map_err(|error| broken(&error, &app, arguments.follow))?;
         lines.take(&chunk, |line| context.printer.log_line(line))?;
     }
-    lines.finish(|line| context.printer.log_line(line))
+    lines.finish(|line| context.printer.log_line(line))?;
+    if arguments.follow {
+        return Err(Error::new(format!(
+            "the log of {} has ended: the controller stopped, or the app is gone",
+            app.name
+        ))
+        .hint(again(&app)));
+    }
+    Ok(())
+}
+
+fn again(app: &App) -> String {
+    format!("'paas logs --follow -a {}' goes on", app.name)
 }
 
 fn broken(error: &ClientError, app: &App, follow: bool) -> Error {
     let told = app.explain(error);
-    if follow { told.hint(format!("'paas logs --follow -a {}' goes on", app.name)) } else { told }
+    if follow { told.hint(again(app)) } else { told }
 }
 
 fn no_messages(app: &App, printer: Printer) -> Result<(), Error> {

@@ -232,6 +232,19 @@ fn a_remote_is_added_replaced_and_removed() {
 }
 
 #[test]
+fn git_gets_no_address_that_runs_programs() {
+    let world = World::with_app();
+    let mut evil = app("hello");
+    evil["git_url"] = json!("ext::sh -c date");
+    world.server.answer("GET /v2/apps/hello/", 200, evil);
+    assert_eq!(
+        world.paas(&["git:remote", "-r", "other"]).bad(1),
+        "Error: the controller tells no address to push hello to that git may be given: 'ext::sh -c date'\n"
+    );
+    assert_eq!(world.git(&["remote"]), "deis\n");
+}
+
+#[test]
 fn a_remote_needs_a_repository() {
     let world = World::logged_in();
     world.server.answer("GET /v2/apps/hello/", 200, app("hello"));

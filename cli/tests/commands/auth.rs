@@ -83,8 +83,13 @@ fn a_refused_registration_says_why() {
     assert_eq!(
         register(),
         "Registration failed: Error: You do not have permission to perform this action.\n\
-         hint: only an administrator registers others: log in as one first\n\
-         hint: the very first user registers on the controller's own machine, or with --setup-token\n"
+         hint: only an administrator registers others: log in as one first\n"
+    );
+    world.server.answer("POST /v2/auth/register/", 403, r#"{"detail":"Register here, or with the set-up token."}"#);
+    assert_eq!(
+        register(),
+        "Registration failed: Error: Register here, or with the set-up token.\n\
+         hint: give the token as --setup-token; the controller prints it until there is an administrator\n"
     );
     assert!(!world.profile().exists());
 }

@@ -2,9 +2,14 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    os::unix::process::ExitStatusExt as _,
     process::Stdio,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 
 use crate::world::{World, config, page, pod, release};
@@ -105,13 +110,32 @@ fn a_followed_log_shows_a_line_when_it_comes() {
     let world = World::with_app();
     world.server.answer_in_pieces("GET /v2/apps/hello/logs?log_lines=5&follow=true", "one\ntw", "o\n");
     let mut command = world.command(env!("CARGO_BIN_EXE_paas"), &world.folder());
-    let mut child = command.args(["logs", "--follow", "-n", "5"]).stdout(Stdio::piped()).spawn().unwrap();
+    command.args(["logs", "--follow", "-n", "5"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "one");
     world.server.release();
     assert_eq!(lines.next().unwrap().unwrap(), "two");
     assert!(lines.next().is_none());
-    assert!(child.wait().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "Error: the log of hello has ended: the controller stopped, or the app is gone\n\
+         hint: 'paas logs --follow -a hello' goes on\n"
+    );
+}
+
+#[test]
+fn ctrl_c_ends_a_followed_log() {
+    let world = World::with_app();
+    world.server.answer_in_pieces("GET /v2/apps/hello/logs?follow=true", "one\n", "two\n");
+    let mut command = world.command(env!("CARGO_BIN_EXE_paas"), &world.folder());
+    let mut child = command.args(["logs", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    // A shell shows this as 130.
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
 }
 
 #[test]

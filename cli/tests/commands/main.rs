@@ -10,5 +10,6 @@ mod keys;
 mod lists;
 mod server;
 mod terminal;
+mod tls;
 mod trouble;
 mod world;

@@ -4,12 +4,13 @@
 
 use std::{
     collections::HashMap,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
+use rustls::{ServerConnection, StreamOwned};
 use serde_json::Value;
 
 /// A request that came.
@@ -43,24 +44,39 @@ struct State {
     released: bool,
 }
 
+type Shared = (Mutex<State>, Condvar);
+
 /// The server; it listens for as long as the test's process lives.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    state: Arc<(Mutex<State>, Condvar)>,
+    state: Arc<Shared>,
 }
 
 impl Server {
     /// Listens on a free port.
     pub(crate) fn start() -> Self {
+        Self::listen(serve)
+    }
+
+    /// Listens on a free port for TLS.
+    pub(crate) fn start_with_tls(tls: Arc<rustls::ServerConfig>) -> Self {
+        Self::listen(move |stream, shared| {
+            serve(StreamOwned::new(ServerConnection::new(Arc::clone(&tls)).ok()?, stream), shared)
+        })
+    }
+
+    fn listen(answer: impl Fn(TcpStream, &Shared) -> Option<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::<(Mutex<State>, Condvar)>::default();
-        let shared = Arc::clone(&state);
+        let state = Arc::<Shared>::default();
+        let (shared, answer) = (Arc::clone(&state), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let shared = Arc::clone(&shared);
+                let (shared, answer) = (Arc::clone(&shared), Arc::clone(&answer));
+                let stream = stream.unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
                 // A client that goes away is its own affair.
-                std::thread::spawn(move || serve(&stream.unwrap(), &shared));
+                std::thread::spawn(move || answer(stream, &shared));
             }
         });
         Self { address, state }
@@ -116,11 +132,9 @@ impl Server {
     }
 }
 
-fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) -> Option<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
-    let Some(request) = read(stream) else {
+fn serve(mut stream: impl Read + Write, shared: &Shared) -> Option<()> {
+    let Some(request) = read(&mut stream) else {
         // What does not speak HTTP is told so in HTTP, as most servers do.
-        let mut stream = stream;
         return write!(stream, "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").ok();
     };
     let answer = {
@@ -131,7 +145,6 @@ fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) -> Option<()> {
     let missing =
         || Answer { status: 404, body: "<html>nothing here</html>".into(), version: Some("2.3"), later: None };
     let answer = answer.unwrap_or_else(missing);
-    let mut stream = stream;
     write!(stream, "HTTP/1.1 {} X\r\nconnection: close\r\n", answer.status).ok()?;
     if let Some(version) = answer.version {
         write!(stream, "DEIS_API_VERSION: {version}\r\n").ok()?;
@@ -140,20 +153,20 @@ fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) -> Option<()> {
         return write!(stream, "\r\n").ok();
     }
     write!(stream, "transfer-encoding: chunked\r\n\r\n").ok()?;
-    piece(stream, &answer.body)?;
+    piece(&mut stream, &answer.body)?;
     if let Some(later) = answer.later {
         let state = shared.0.lock().unwrap();
         drop(shared.1.wait_timeout_while(state, Duration::from_secs(30), |state| !state.released).unwrap());
-        piece(stream, &later)?;
+        piece(&mut stream, &later)?;
     }
     write!(stream, "0\r\n\r\n").ok()
 }
 
-fn piece(mut stream: &TcpStream, text: &str) -> Option<()> {
+fn piece(stream: &mut impl Write, text: &str) -> Option<()> {
     if text.is_empty() { Some(()) } else { write!(stream, "{:x}\r\n{text}\r\n", text.len()).ok() }
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+fn read(stream: &mut impl Read) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;

@@ -45,10 +45,15 @@ pub(crate) struct World {
 impl World {
     /// A user who is not logged in, in a folder called `hello`.
     pub(crate) fn new() -> Self {
+        Self::at(Server::start())
+    }
+
+    /// The same at another controller.
+    pub(crate) fn at(server: Server) -> Self {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("home")).unwrap();
         fs::create_dir_all(root.path().join("hello")).unwrap();
-        Self { server: Server::start(), root }
+        Self { server, root }
     }
 
     /// Ann, who is logged in.
