@@ -13,6 +13,7 @@
 #![allow(clippy::allow_attributes, reason = "the lines above hold for a whole crate")]
 
 pub mod app;
+pub mod docker;
 pub mod image;
 pub mod load;
 pub mod platform;
@@ -25,6 +26,7 @@ use anyhow::{Context as _, bail, ensure};
 use tokio::time::Instant;
 
 pub use app::{App, Page, User};
+pub use load::Load;
 pub use platform::{Platform, Start};
 pub use repository::{Push, Repository};
 pub use run::{Scenario, run_all, shared};

@@ -45,6 +45,10 @@ pub struct Addresses {
     pub controller: SocketAddr,
     /// Registry.
     pub registry: String,
+    /// Health of the builder.
+    pub builder_health: SocketAddr,
+    /// Health of the router.
+    pub router_health: SocketAddr,
     /// The private Postgres.
     pub database_url: Option<String>,
     /// Data folder.
@@ -121,6 +125,37 @@ impl Platform {
     /// Sends a signal to a service.
     pub fn signal(&self, service: &str, signal: Signal) -> anyhow::Result<()> {
         kill(self.pid(service)?, signal).with_context(|| format!("{signal} to {service}"))
+    }
+
+    /// Waits until a service that ended has been started again as another process.
+    pub async fn wait_for_restart(&self, service: &str, before: Pid) -> anyhow::Result<()> {
+        let restarted = || async { Ok(self.pid(service).ok().filter(|now| *now != before)) };
+        crate::eventually(&format!("{service} is started again"), Duration::from_secs(60), restarted).await?;
+        Ok(())
+    }
+
+    /// Waits until every part says that it is ready, and the API answers through the router.
+    pub async fn wait_until_ready(&self) -> anyhow::Result<()> {
+        let Addresses { http, controller, builder_health, router_health, .. } = &self.addresses;
+        let urls = [
+            (format!("http://{controller}/readiness"), None),
+            (format!("http://{builder_health}/readiness"), None),
+            (format!("http://{router_health}/healthz"), None),
+            (format!("http://{http}/readiness"), Some("paas.localhost")),
+        ];
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).pool_max_idle_per_host(0).build()?;
+        for (url, host) in urls {
+            let ready = || async {
+                let request = client.get(&url);
+                let request = match host {
+                    Some(host) => request.header("host", host),
+                    None => request,
+                };
+                Ok(request.send().await.is_ok_and(|answer| answer.status().is_success()).then_some(()))
+            };
+            crate::eventually(&format!("{url} says that it is ready"), Duration::from_secs(60), ready).await?;
+        }
+        Ok(())
     }
 
     /// Asks the platform's own Postgres.

@@ -1,11 +1,13 @@
 //! A developer's git repository, driven with the real git.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{Read as _, Seek as _},
     path::{Path, PathBuf},
+    process::{Child, Stdio},
 };
 
-use crate::{User, both, succeed};
+use crate::{User, succeed};
 
 /// A repository.
 #[derive(Debug)]
@@ -73,7 +75,43 @@ impl Repository {
 
     /// `git push` with these arguments as this user.
     pub fn push(&self, user: &User<'_>, arguments: &[&str]) -> anyhow::Result<Push> {
-        let output = user.command(Path::new("git"), &self.folder).arg("push").args(arguments).output()?;
-        Ok(Push { code: output.status.code(), text: both(&output) })
+        self.start_push(user, arguments)?.finish()
+    }
+
+    /// The same, without waiting for its end.
+    pub fn start_push(&self, user: &User<'_>, arguments: &[&str]) -> anyhow::Result<Pushing> {
+        let output = tempfile::tempfile()?;
+        let child = user
+            .command(Path::new("git"), &self.folder)
+            .arg("push")
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output.try_clone()?)
+            .spawn()?;
+        Ok(Pushing { child, output })
+    }
+}
+
+/// A push under way.
+#[derive(Debug)]
+pub struct Pushing {
+    child: Child,
+    output: File,
+}
+
+impl Pushing {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> anyhow::Result<Push> {
+        let code = self.child.wait()?.code();
+        let mut text = Vec::new();
+        self.output.rewind()?;
+        self.output.read_to_end(&mut text)?;
+        Ok(Push { code, text: String::from_utf8_lossy(&text).into_owned() })
     }
 }

@@ -16,6 +16,16 @@ pub struct Scenario {
     pub name: String,
     /// What it does.
     pub run: fn() -> BoxFuture<'static, anyhow::Result<()>>,
+    /// Too long for every day: only `--ignored` runs it.
+    pub long: bool,
+}
+
+impl Scenario {
+    /// The same, only for those who ask for it.
+    #[must_use]
+    pub fn long(self) -> Self {
+        Self { long: true, ..self }
+    }
 }
 
 /// Scenarios of a module, named after their functions.
@@ -26,6 +36,7 @@ macro_rules! scenarios {
             vec![$($crate::Scenario {
                 name: format!("{}::{}", module_path!().rsplit("::").next().unwrap_or_default(), stringify!($name)),
                 run: || Box::pin($name()),
+                long: false,
             }),+]
         }
     };
@@ -51,10 +62,12 @@ pub fn run_all(scenarios: Vec<Scenario>) -> ExitCode {
     let trials = scenarios
         .into_iter()
         .map(|scenario| {
-            Trial::test(scenario.name, move || {
+            let long = scenario.long;
+            let trial = Trial::test(scenario.name, move || {
                 let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
                 runtime.block_on((scenario.run)()).map_err(|error| Failed::from(format!("{error:?}")))
-            })
+            });
+            trial.with_ignored_flag(long)
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
