@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "PAAS_HOST")]
     pub(crate) host: Option<IpAddr>,
     /// Postgres to use instead of a private one
-    #[arg(long, env = "PAAS_DATABASE_URL", hide_env_values = true, value_parser = secret)]
+    #[arg(long, env = "PAAS_DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: Option<Secret>,
     /// Registry to use instead of an own one: host and port
     #[arg(long, env = "PAAS_REGISTRY")]
@@ -51,11 +51,6 @@ pub(crate) struct Arguments {
     /// Folder of hold points, for crash tests
     #[arg(long, env = "PAAS_HOLD", hide = true)]
     pub(crate) hold: Option<PathBuf>,
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "clap's parsers return a result")]
-fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
-    Ok(text.into())
 }
 
 impl Arguments {
