@@ -201,6 +201,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn ends_what_an_earlier_start_left() {
+        let run = tempfile::tempdir().unwrap();
+        let mut left = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(left.id()).unwrap();
+        std::fs::write(run.path().join("router.pid"), format!("{pid} {}", started_at(pid).unwrap())).unwrap();
+        assert_eq!(end_leftovers(run.path()).await, ["router"]);
+        assert_eq!(left.wait().unwrap().to_string(), "signal: 15 (SIGTERM)");
+    }
+
+    #[tokio::test]
     async fn leaves_a_process_alone_that_got_the_number_of_an_ended_one() {
         let run = tempfile::tempdir().unwrap();
         let mut other = Command::new("sleep").arg("60").spawn().unwrap();
