@@ -160,7 +160,7 @@ pub async fn follow(feed: &Feed, switchboard: &Arc<Switchboard>, snapshot: &Snap
                     tokio::time::sleep(LONGEST_PAUSE).await;
                 }
             }
-            Err(error) => trouble.pause(&error).await,
+            Err(error) => tokio::time::sleep(trouble.pause_after(&error)).await,
         }
     }
 }
@@ -185,7 +185,7 @@ pub async fn report(feed: &Feed, switchboard: &Arc<Switchboard>) {
         if switchboard.has_table() {
             let current = status.borrow_and_update().clone();
             if let Err(error) = feed.report(&current).await {
-                trouble.pause(&error).await;
+                tokio::time::sleep(trouble.pause_after(&error)).await;
                 continue;
             }
             trouble.is_over();
@@ -205,7 +205,8 @@ impl Trouble {
         Self { message, failures: 0 }
     }
 
-    async fn pause(&mut self, error: &FeedError) {
+    /// Tells of a failure; gives how long to wait before the next try.
+    fn pause_after(&mut self, error: &FeedError) -> Duration {
         let error = error as &dyn std::error::Error;
         if self.failures == 0 {
             tracing::warn!(error, "{}", self.message);
@@ -216,7 +217,7 @@ impl Trouble {
         self.failures = self.failures.saturating_add(1);
         // Many routers that lost one publisher must not come back in step.
         let share = rand::random_range(0.5..=1.0);
-        tokio::time::sleep(longest.mul_f64(share)).await;
+        longest.mul_f64(share)
     }
 
     fn is_over(&mut self) {

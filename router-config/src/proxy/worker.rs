@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -67,11 +68,14 @@ async fn work(start: Start) -> std::io::Result<()> {
         tasks: TaskTracker::new(),
     });
     let listener = TcpListener::from_std(start.listener)?;
-    accept(&worker, &listener, &start.places).await;
-    drop(listener);
-    worker.tasks.close();
+    let serving = async {
+        accept(&worker, &listener, &start.places).await;
+        drop(listener);
+        worker.tasks.close();
+        worker.tasks.wait().await;
+    };
     tokio::select! {
-        () = worker.tasks.wait() => {}
+        () = serving => {}
         () = start.abandon.cancelled() => {}
     }
     Ok(())
@@ -82,35 +86,26 @@ async fn accept(worker: &Rc<Worker>, listener: &TcpListener, places: &Arc<Semaph
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = accept_one(listener, places) => accepted,
+            accepted = listener.accept() => accepted,
             () = worker.stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, address, place)) => serve(worker, stream, address, place),
+            Ok(accepted) => serve(worker, accepted, places).await,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(BREATH).await;
             }
         }
     }
-    let waiting = accept_one(listener, places);
-    let mut waiting = std::pin::pin!(waiting);
-    while let Some(Ok((stream, address, place))) = futures_util::FutureExt::now_or_never(waiting.as_mut()) {
-        serve(worker, stream, address, place);
-        waiting.set(accept_one(listener, places));
+    while let Some(Ok(accepted)) = listener.accept().now_or_never() {
+        serve(worker, accepted, places).await;
     }
 }
 
-async fn accept_one(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, address) = listener.accept().await?;
-    Ok((stream, address, place))
-}
-
-fn serve(worker: &Rc<Worker>, stream: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
-    let serving = visitor::serve(Rc::clone(worker), stream, address, place);
-    worker.tasks.spawn_local(serving);
+/// Serves a connection as soon as there is a place for it; meanwhile no other is taken.
+async fn serve(worker: &Rc<Worker>, (stream, address): (TcpStream, SocketAddr), places: &Arc<Semaphore>) {
+    if let Ok(place) = Arc::clone(places).acquire_owned().await {
+        let serving = visitor::serve(Rc::clone(worker), stream, address, place);
+        worker.tasks.spawn_local(serving);
+    }
 }

@@ -1,0 +1,13 @@
+//! The proxy from outside: real sockets, real backends on free ports.
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod harness;
+mod hostile;
+mod hosts;
+mod program;
+mod publisher;
+mod retry;
+mod streaming;
+mod switch;
+mod upgrade;
