@@ -5,7 +5,7 @@
 //! everything it knows about an instance it reads back from the engine, so it can be killed at any instant. It touches
 //! only what bears the platform's label and this installation's id.
 //!
-//! `tests/scheduler.rs` is the list of behaviours that every scheduler passes.
+//! `tests/scheduler/` is the list of behaviours that every scheduler passes.
 
 use std::{collections::BTreeMap, time::Duration};
 

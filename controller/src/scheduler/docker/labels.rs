@@ -123,9 +123,10 @@ pub(super) fn stopping_name(installation: &str, id: &str) -> String {
     format!("{}{STOPPING}{}", name_prefix(installation), id.get(..12).unwrap_or(id))
 }
 
-/// Name of an app's network.
-pub(super) fn network_name(installation: &str, app: Uuid) -> String {
-    format!("{}{app}", name_prefix(installation))
+/// A name for an app's network. Two controllers may make one each at the same time, and engines stumble over two networks
+/// of one name; the labels tell whose it is.
+pub(super) fn draw_network_name(installation: &str, app: Uuid) -> String {
+    format!("{}{app}.{:08x}", name_prefix(installation), rand::random::<u32>())
 }
 
 /// Filter for a list: labels that all must match.

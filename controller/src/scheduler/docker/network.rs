@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::{
     client::{explain, if_present, refusal},
-    labels::{APP, APP_NAME, INSTALLATION, filter, network_name},
+    labels::{APP, APP_NAME, INSTALLATION, draw_network_name, filter},
     subnet::{Subnet, SubnetPool, routed},
 };
 use crate::scheduler::{AppKey, SchedulerError};
@@ -144,13 +144,6 @@ impl Networks {
                     return self.settle(docker, app, &made.id).await;
                 }
                 Err(error) if refusal(&error).is_some_and(|(_, text)| text.contains("overlap")) => attempts += 1,
-                Err(error) if refusal(&error).is_some_and(|(status, _)| status == 409) => {
-                    // Another controller was faster, and the engine minds two networks of one name.
-                    if let Some(network) = self.find(docker, app.id).await? {
-                        return Ok(network);
-                    }
-                    attempts += 1;
-                }
                 Err(error) => return Err(explain(error)),
             }
             if attempts == ATTEMPTS {
@@ -165,7 +158,7 @@ impl Networks {
         )))
     }
 
-    /// Two controllers may have made a network each, for engines do not mind: both keep the oldest.
+    /// Two controllers may have made a network each: both keep the oldest.
     async fn settle(&self, docker: &Docker, app: &AppKey, made: &str) -> Result<AppNetwork, SchedulerError> {
         let oldest = self.find(docker, app.id).await?;
         let oldest = oldest.ok_or_else(|| SchedulerError::Unavailable("a network went away".to_owned()))?;
@@ -179,7 +172,7 @@ impl Networks {
         let labels =
             [(INSTALLATION, self.installation.clone()), (APP, app.id.to_string()), (APP_NAME, app.name.to_string())];
         NetworkCreateRequest {
-            name: network_name(&self.installation, app.id),
+            name: draw_network_name(&self.installation, app.id),
             driver: Some("bridge".to_owned()),
             ipam: Some(Ipam {
                 config: Some(vec![IpamConfig {

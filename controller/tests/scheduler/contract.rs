@@ -1,0 +1,301 @@
+//! The contract: each behaviour holds for every scheduler.
+
+use std::{collections::BTreeSet, time::Duration, time::Instant};
+
+use futures_util::StreamExt as _;
+use paas_controller::scheduler::{
+    Exit, LogQuery, OneOff, OneOffEvent, Phase, STABILITY_WINDOW, SchedulerError, Template,
+};
+use tokio::time::timeout;
+
+use crate::bench::{
+    Bench, CRASH, DEADLINE, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT, SERVE, SERVE_LATE, WORK, app, group,
+    observe, ready, run_to_end, until,
+};
+
+/// One test per behaviour and scheduler.
+macro_rules! contract {
+    ($($behaviour:ident),+ $(,)?) => {
+        mod on_fake {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $behaviour() {
+                super::$behaviour(super::Bench::fake()).await;
+            })+
+        }
+        mod on_docker {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $behaviour() {
+                super::$behaviour(super::Bench::docker()).await;
+            })+
+        }
+    };
+}
+
+contract![
+    a_controller_that_comes_later_knows_at_once_who_is_ready,
+    a_one_off_is_killed_at_its_limit,
+    a_one_off_tells_its_output_and_its_exit_code,
+    a_process_that_crashes_is_counted_told_about_and_started_again,
+    a_process_that_ignores_sigterm_is_killed_after_its_grace_period,
+    a_process_with_a_port_is_ready_once_it_accepts,
+    a_process_without_a_port_is_ready_once_it_has_outlived_the_window,
+    an_app_sees_only_its_own,
+    an_empty_group_goes_and_leaves_the_others_alone,
+    an_image_is_pinned_with_its_port_and_shell,
+    an_image_that_is_not_there_is_refused,
+    apply_starts_exactly_what_is_named,
+    applying_again_changes_nothing,
+    changes_tell_of_starts_readiness_and_ends,
+    logs_are_the_newest_lines_in_order,
+    logs_follow_into_instances_that_start_later,
+    remove_leaves_nothing_and_can_be_repeated,
+    the_engine_answers,
+    two_controllers_at_once_do_not_collide,
+    what_is_not_named_any_more_is_stopped,
+];
+
+async fn the_engine_answers(bench: Bench) {
+    bench.scheduler.check().await.unwrap();
+}
+
+async fn apply_starts_exactly_what_is_named(bench: Bench) {
+    let group = bench.group(3, bench.web(&SERVE));
+    let observed = bench.run(&group).await;
+    let addresses: BTreeSet<_> = observed.values().map(|one| one.address.expect("it has an address")).collect();
+    assert_eq!(addresses.len(), 3, "each has its own address");
+    assert!(addresses.iter().all(|address| address.port() == PORT));
+    assert!(observed.values().all(|one| one.started.is_some() && one.exits == 0 && one.last_exit.is_none()));
+    assert_eq!(bench.observe().await.len(), 3);
+}
+
+async fn applying_again_changes_nothing(bench: Bench) {
+    let group = bench.group(2, bench.web(&SERVE));
+    let before = bench.run(&group).await;
+    bench.scheduler.apply(&group).await.unwrap();
+    bench.second.apply(&group).await.unwrap();
+    assert_eq!(bench.observe().await, before);
+}
+
+async fn what_is_not_named_any_more_is_stopped(bench: Bench) {
+    let mut group = bench.group(3, bench.web(&SERVE));
+    let before = bench.run(&group).await;
+    let gone = group.instances.remove(0);
+    bench.scheduler.apply(&group).await.unwrap();
+    let phase = bench.observe().await.get(&gone).map(|one| one.phase);
+    assert!(matches!(phase, None | Some(Phase::Stopping)), "{phase:?}");
+    bench.gone(&gone).await;
+    let mut kept = before;
+    kept.remove(&gone);
+    assert_eq!(bench.observe().await, kept, "the others were left alone");
+}
+
+async fn a_process_that_ignores_sigterm_is_killed_after_its_grace_period(bench: Bench) {
+    const GRACE: Duration = Duration::from_secs(2);
+    let stubborn = Template { grace: GRACE, ..bench.worker(&IGNORE_SIGTERM) };
+    let mut group = bench.group(1, stubborn);
+    bench.run(&group).await;
+    let name = group.instances.pop().unwrap();
+    let told = Instant::now();
+    bench.scheduler.apply(&group).await.unwrap();
+    assert!(told.elapsed() < GRACE, "the grace period is not waited for");
+    assert_eq!(bench.observe().await[&name].phase, Phase::Stopping);
+    assert_eq!(observe(&*bench.second, bench.app.id).await[&name].phase, Phase::Stopping, "every controller sees it");
+    bench.gone(&name).await;
+    assert!(told.elapsed() >= GRACE, "it had its grace period");
+
+    // One that obeys does not wait for the end of its own.
+    let mut group = bench.group(1, bench.worker(&WORK));
+    bench.run(&group).await;
+    let told = Instant::now();
+    let name = group.instances.pop().unwrap();
+    bench.scheduler.apply(&group).await.unwrap();
+    bench.gone(&name).await;
+    assert!(told.elapsed() < group.template.grace);
+}
+
+async fn a_process_with_a_port_is_ready_once_it_accepts(bench: Bench) {
+    let late = bench.group(1, bench.web(&SERVE_LATE));
+    let never = group(&bench.app, "never", 2, 1, bench.web(&NEVER_LISTEN));
+    bench.scheduler.apply(&never).await.unwrap();
+    let told = Instant::now();
+    bench.scheduler.apply(&late).await.unwrap();
+    assert_eq!(bench.observe().await[&late.instances[0]].phase, Phase::Starting);
+    ready(&*bench.scheduler, &late).await;
+    assert!(told.elapsed() >= Duration::from_millis(800), "it was not ready before it listened");
+    assert_eq!(bench.observe().await[&never.instances[0]].phase, Phase::Starting);
+}
+
+async fn a_process_without_a_port_is_ready_once_it_has_outlived_the_window(bench: Bench) {
+    let group = bench.group(1, bench.worker(&WORK));
+    bench.scheduler.apply(&group).await.unwrap();
+    let name = &group.instances[0];
+    let started = until("it has started", || async { bench.observe().await[name].started }).await;
+    let observed = ready(&*bench.scheduler, &group).await;
+    let age = chrono::Utc::now().signed_duration_since(started).to_std().unwrap();
+    assert!(age >= STABILITY_WINDOW, "ready after {age:?}");
+    assert_eq!(observed[name].address, None);
+}
+
+async fn a_process_that_crashes_is_counted_told_about_and_started_again(bench: Bench) {
+    let group = bench.group(1, bench.web(&CRASH));
+    bench.scheduler.apply(&group).await.unwrap();
+    let name = &group.instances[0];
+    let seen = until("it has ended twice", || async {
+        let seen = bench.observe().await.remove(name).expect("it stays");
+        assert_eq!(seen.phase, Phase::Starting);
+        (seen.exits >= 2 && seen.last_exit.is_some()).then_some(seen)
+    })
+    .await;
+    assert_eq!(seen.last_exit, Some(Exit { code: 3, out_of_memory: false }));
+    let log = bench.log(100, Some(name)).await;
+    assert!(log.len() >= 2 && log.iter().all(|line| line == "last words"), "{log:?}");
+}
+
+async fn an_empty_group_goes_and_leaves_the_others_alone(bench: Bench) {
+    let mut old = group(&bench.app, "web", 2, 1, bench.web(&SERVE));
+    let new = group(&bench.app, "web", 3, 1, bench.web(&SERVE));
+    let other = group(&bench.app, "api", 2, 1, bench.web(&SERVE));
+    for group in [&old, &new, &other] {
+        bench.run(group).await;
+    }
+    let name = old.instances.pop().unwrap();
+    bench.scheduler.apply(&old).await.unwrap();
+    bench.gone(&name).await;
+    let left: BTreeSet<_> = bench.names().await.into_iter().collect();
+    assert_eq!(left, new.instances.into_iter().chain(other.instances).collect());
+}
+
+async fn an_app_sees_only_its_own(bench: Bench) {
+    let mine = bench.group(1, bench.web(&SERVE));
+    let foreign = group(&app("other"), "web", 2, 1, bench.web(&SERVE));
+    bench.run(&mine).await;
+    bench.run(&foreign).await;
+    assert_eq!(bench.names().await, mine.instances);
+    let apps: BTreeSet<_> = bench.scheduler.apps().await.unwrap().into_iter().collect();
+    assert_eq!(apps, [bench.app.id, foreign.app.id].into());
+    bench.scheduler.remove(bench.app.id).await.unwrap();
+    assert_eq!(observe(&*bench.scheduler, foreign.app.id).await.len(), 1, "the other app is left alone");
+}
+
+async fn remove_leaves_nothing_and_can_be_repeated(bench: Bench) {
+    bench.run(&bench.group(2, bench.web(&SERVE))).await;
+    bench.scheduler.apply(&group(&bench.app, "crash", 3, 1, bench.web(&CRASH))).await.unwrap();
+    let stubborn = Template { grace: Duration::from_secs(1), ..bench.worker(&IGNORE_SIGTERM) };
+    bench.run(&group(&bench.app, "stubborn", 3, 1, stubborn)).await;
+    bench.scheduler.remove(bench.app.id).await.unwrap();
+    assert_eq!(bench.names().await, []);
+    assert!(bench.scheduler.apps().await.unwrap().is_empty());
+    bench.scheduler.remove(bench.app.id).await.unwrap();
+    bench.run(&bench.group(1, bench.web(&SERVE))).await;
+}
+
+async fn a_controller_that_comes_later_knows_at_once_who_is_ready(bench: Bench) {
+    let group = bench.group(2, bench.web(&SERVE));
+    let seen = bench.run(&group).await;
+    assert_eq!(observe(&*bench.second, bench.app.id).await, seen);
+}
+
+async fn an_image_is_pinned_with_its_port_and_shell(bench: Bench) {
+    let image = bench.scheduler.resolve(&bench.image()).await.unwrap();
+    assert!(image.reference.contains("sha256:"), "{}", image.reference);
+    assert_eq!(image.shell.as_deref(), Some("/bin/sh"));
+    assert!(image.exposed_port.is_some());
+    assert_eq!(bench.scheduler.resolve(&bench.image()).await.unwrap(), image, "asked again, it says the same");
+    let template = Template { image: image.reference, ..bench.web(&SERVE) };
+    bench.run(&bench.group(1, template)).await;
+}
+
+async fn an_image_that_is_not_there_is_refused(bench: Bench) {
+    // Nothing listens on that port of the registry's address, or it has no such image; a name without a registry in it
+    // would be asked for in the internet.
+    let missing = format!("sha256:{}", "0".repeat(64));
+    let missing = if bench.image().starts_with("fake") { "fake/missing".to_owned() } else { missing };
+    let refused = bench.scheduler.resolve(&missing).await;
+    assert!(matches!(&refused, Err(SchedulerError::Refused(_))), "{refused:?}");
+    let template = Template { image: missing.clone(), ..bench.web(&SERVE) };
+    let refused = bench.scheduler.apply(&bench.group(1, template)).await;
+    assert!(matches!(&refused, Err(SchedulerError::Refused(text)) if text.contains(&missing)), "{refused:?}");
+    assert_eq!(bench.names().await, [], "nothing is left of the attempt");
+}
+
+async fn logs_are_the_newest_lines_in_order(bench: Bench) {
+    let first = bench.group(1, bench.worker(&PRINT));
+    bench.run(&first).await;
+    let second = group(&bench.app, "other", 2, 1, bench.worker(&PRINT));
+    bench.run(&second).await;
+    assert_eq!(bench.log(100, None).await, ["one", "two", "three", "one", "two", "three"]);
+    assert_eq!(bench.log(4, None).await, ["three", "one", "two", "three"]);
+    assert_eq!(bench.log(2, Some(&first.instances[0])).await, ["two", "three"]);
+    assert_eq!(bench.log(0, None).await, [""; 0]);
+    let query = LogQuery { lines: 100, ..LogQuery::default() };
+    let lines: Vec<_> = bench.scheduler.logs(bench.app.id, query).await.unwrap().collect().await;
+    assert!(lines.is_sorted_by_key(|line| line.moment));
+    assert_eq!(lines[5].instance, second.instances[0]);
+    assert_eq!((&lines[5].process_type, lines[5].release), (&second.process_type, second.release));
+}
+
+async fn logs_follow_into_instances_that_start_later(bench: Bench) {
+    bench.run(&bench.group(1, bench.worker(&PRINT))).await;
+    let query = LogQuery { instance: None, lines: 1, follow: true };
+    let mut log = bench.scheduler.logs(bench.app.id, query).await.unwrap();
+    let later = group(&bench.app, "later", 3, 1, bench.worker(&PRINT));
+    bench.scheduler.apply(&later).await.unwrap();
+    let mut texts = Vec::new();
+    while texts.len() < 4 {
+        let line = timeout(DEADLINE, log.next()).await.expect("lines come in time").expect("the log goes on");
+        assert!(texts.is_empty() || line.instance == later.instances[0]);
+        texts.push(line.text);
+    }
+    assert_eq!(texts, ["three", "one", "two", "three"]);
+}
+
+async fn a_one_off_tells_its_output_and_its_exit_code(bench: Bench) {
+    assert_eq!(run_to_end(&*bench.scheduler, bench.one_off(&CRASH)).await, ("last words\n".to_owned(), 3));
+    let mut events = bench.scheduler.run(bench.one_off(&HANG)).await.unwrap();
+    assert_eq!(events.next().await, Some(OneOffEvent::Output("hanging\n".into())));
+    assert_eq!(bench.names().await, [], "it is not observed");
+    assert_eq!(bench.log(100, None).await, [""; 0], "it is not in the app's log");
+}
+
+async fn a_one_off_is_killed_at_its_limit(bench: Bench) {
+    let one_off = OneOff { limit: Duration::from_secs(1), ..bench.one_off(&HANG) };
+    assert_eq!(run_to_end(&*bench.scheduler, one_off).await, ("hanging\n".to_owned(), 137));
+}
+
+async fn changes_tell_of_starts_readiness_and_ends(bench: Bench) {
+    let mut changes = bench.scheduler.changes();
+    let mut group = bench.group(1, bench.web(&SERVE_LATE));
+    bench.scheduler.apply(&group).await.unwrap();
+    let mut wait_for = async |what: &str, reached: &(dyn Fn(Option<Phase>) -> bool + Sync)| loop {
+        let app = timeout(DEADLINE, changes.next()).await.unwrap_or_else(|_| panic!("no change told: {what}"));
+        assert_eq!(app, Some(bench.app.id));
+        let phase = bench.observe().await.values().next().map(|one| one.phase);
+        if reached(phase) {
+            return;
+        }
+    };
+    wait_for("ready", &|phase| phase == Some(Phase::Ready)).await;
+    group.instances.clear();
+    bench.scheduler.apply(&group).await.unwrap();
+    wait_for("gone", &|phase| phase.is_none()).await;
+}
+
+async fn two_controllers_at_once_do_not_collide(bench: Bench) {
+    let shared = bench.group(2, bench.web(&SERVE));
+    let one = group(&bench.app, "one", 2, 2, bench.web(&SERVE));
+    let two = group(&bench.app, "two", 2, 2, bench.web(&SERVE));
+    let (first, second) = (&bench.scheduler, &bench.second);
+    let results = tokio::join!(first.apply(&shared), second.apply(&shared), first.apply(&one), second.apply(&two));
+    for result in [results.0, results.1, results.2, results.3] {
+        result.unwrap();
+    }
+    let mut addresses = BTreeSet::new();
+    for group in [&shared, &one, &two] {
+        addresses.extend(ready(&**second, group).await.into_values().filter_map(|one| one.address));
+    }
+    assert_eq!(addresses.len(), 6);
+    let results = tokio::join!(first.remove(bench.app.id), second.remove(bench.app.id));
+    results.0.unwrap();
+    results.1.unwrap();
+    assert_eq!(bench.names().await, []);
+}
