@@ -110,8 +110,7 @@ async fn begin<'a>(db: &'a mut PgConnection, view: &View) -> Result<Option<Trans
         return Ok(None);
     }
     let active = db::deployments::lookup_active(&mut db, view.app.id).await?;
-    let same = active.as_ref().map(|deployment| (deployment.id, deployment.status))
-        == view.deployment.as_ref().map(|deployment| (deployment.id, deployment.status));
+    let same = active.map(|deployment| deployment.id) == view.deployment.as_ref().map(|deployment| deployment.id);
     Ok(same.then_some(db))
 }
 
@@ -237,7 +236,8 @@ async fn route(
     if let Some(deployment) = &view.deployment
         && view.is_ready()
     {
-        if deployment.status == Status::Starting {
+        // A pending one has begun by the step before this.
+        if deployment.status != Status::Switching {
             db::deployments::advance(&mut db, deployment.id, Status::Starting, Status::Switching).await?;
             reached = Some(Status::Switching);
         }

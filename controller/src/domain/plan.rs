@@ -131,9 +131,7 @@ pub fn plan(situation: &Situation) -> Vec<Action> {
     if let Some(rollout) = situation.deployment {
         if rollout.status == Status::Pending {
             actions.push(Action::Begin);
-            return actions;
-        }
-        if let Some(failure) = failure_of(situation, rollout) {
+        } else if let Some(failure) = failure_of(situation, rollout) {
             actions.push(Action::Fail(failure));
             return actions;
         }
@@ -143,7 +141,12 @@ pub fn plan(situation: &Situation) -> Vec<Action> {
     let routes_change = route(situation, ready, &mut actions);
     match situation.deployment {
         Some(rollout) => {
-            if ready && !routes_change && (rollout.status != Status::Switching || rollout.published) {
+            let switched = match rollout.status {
+                Status::Switching => rollout.published,
+                // Nobody visits it, so there was nothing to switch.
+                status => status == Status::Starting,
+            };
+            if ready && !routes_change && switched {
                 actions.push(Action::Succeed);
             }
         }
@@ -212,7 +215,8 @@ fn add_what_is_missing(situation: &Situation, actions: &mut Vec<Action>) {
         let missing = count.saturating_sub(u32::try_from(have.len()).unwrap_or(u32::MAX));
         if missing > 0 {
             actions.push(Action::Add(process_type.clone(), missing));
-        } else if have.iter().any(|instance| instance.health == Health::Missing) {
+        }
+        if missing > 0 || have.iter().any(|instance| instance.health == Health::Missing) {
             actions.push(Action::Start(process_type.clone(), release));
         }
     }

@@ -260,10 +260,7 @@ fn scaling_up_adds_and_scaling_down_keeps_the_ready_ones() {
     world.instance(&oldest).health = Health::Starting { exits: 1 };
     world.instance(&oldest).routed = false;
     world.deploy(2, &[("web", 1)]);
-    let actions = {
-        world.step();
-        plan(&world.situation)
-    };
+    let actions = plan(&world.situation);
     let Some(Action::Route(names)) = actions.into_iter().find(|action| matches!(action, Action::Route(_))) else {
         panic!()
     };
