@@ -12,8 +12,10 @@ use std::{
     sync::Arc,
 };
 
+use paas_api::Secret;
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hkdf::{HKDF_SHA256, KeyType, Prk, Salt},
     rand::{SecureRandom as _, SystemRandom},
 };
 use uuid::Uuid;
@@ -64,6 +66,8 @@ pub enum SealError {
 #[derive(Clone)]
 pub struct Seal {
     keys: Arc<Vec<(String, LessSafeKey)>>,
+    /// What other secrets are derived from: the oldest key, so that they outlive a rotation.
+    root: Arc<Prk>,
 }
 
 impl std::fmt::Debug for Seal {
@@ -94,10 +98,9 @@ impl Seal {
                 parse(line).ok_or_else(|| SealError::Damaged { path: path.clone(), line: number.saturating_add(1) })?,
             );
         }
-        if keys.is_empty() {
-            return Err(SealError::Damaged { path, line: 1 });
-        }
-        Ok(Self { keys: Arc::new(keys) })
+        let oldest = text.lines().next().ok_or(SealError::Damaged { path, line: 1 })?;
+        let root = Salt::new(HKDF_SHA256, b"paas").extract(oldest.as_bytes());
+        Ok(Self { keys: Arc::new(keys), root: Arc::new(root) })
     }
 
     /// Seals `plain` for `context`: the id of the key, and the sealed bytes.
@@ -127,9 +130,28 @@ impl Seal {
         Ok(body)
     }
 
+    /// A secret of the platform's for one purpose: the same whenever it is asked for, and on every controller that has
+    /// the key file. Forty hexadecimal digits.
+    pub fn derive(&self, purpose: &str) -> Result<Secret, SealError> {
+        let mut secret = [0; 20];
+        let purpose = [purpose.as_bytes()];
+        let derived = self.root.expand(&purpose, Length(secret.len())).and_then(|derived| derived.fill(&mut secret));
+        derived.map_err(|_| SealError::Random)?;
+        Ok(hex::encode(secret).into())
+    }
+
     /// Whether there is a key of that id.
     pub fn knows(&self, key_id: &str) -> bool {
         self.keys.iter().any(|(id, _)| id == key_id)
+    }
+}
+
+/// The length of a derived secret.
+struct Length(usize);
+
+impl KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
     }
 }
 
@@ -229,12 +251,25 @@ mod tests {
         let context = Uuid::new_v4();
         let (old, sealed) = Seal::load(folder.path()).unwrap().seal(b"x", context).unwrap();
         let path = folder.path().join(FILE_NAME);
-        let mut text = fs::read_to_string(&path).unwrap();
-        text.push_str(&format!("second {}\n", "ab".repeat(32)));
-        fs::write(&path, &text).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{text}second {}\n", "ab".repeat(32))).unwrap();
         let seal = Seal::load(folder.path()).unwrap();
         assert_eq!(seal.open(&old, &sealed, context).unwrap(), b"x");
         assert_eq!(seal.seal(b"y", context).unwrap().0, "second");
+    }
+
+    #[test]
+    fn derived_secrets_outlive_restarts_and_rotation_and_differ_by_purpose() {
+        let folder = tempfile::tempdir().unwrap();
+        let seal = Seal::load(folder.path()).unwrap();
+        let derived = seal.derive("one").unwrap();
+        assert_eq!(derived.expose().len(), 40);
+        assert_ne!(derived, seal.derive("two").unwrap());
+        let path = folder.path().join(FILE_NAME);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{text}second {}\n", "ab".repeat(32))).unwrap();
+        assert_eq!(Seal::load(folder.path()).unwrap().derive("one").unwrap(), derived);
+        assert_ne!(Seal::load(tempfile::tempdir().unwrap().path()).unwrap().derive("one").unwrap(), derived);
     }
 
     #[test]

@@ -111,3 +111,22 @@ pub async fn list(db: &mut PgConnection, app: Uuid, slice: Slice) -> Result<Slic
     .await?;
     Ok(Sliced { count, rows: rows.into_iter().map(Build::try_from).collect::<Result<_, _>>()? })
 }
+
+/// The newest good Procfile of each app that has one.
+pub type Procfiles = std::collections::BTreeMap<Uuid, Procfile>;
+
+/// The Procfiles of these apps' newest good releases.
+pub async fn procfiles(db: &mut PgConnection, apps: &[Uuid]) -> Result<Procfiles, DbError> {
+    let rows = sqlx::query!(
+        r#"SELECT DISTINCT ON (r.app_id) r.app_id, b.procfile AS "procfile: Json<Procfile>"
+           FROM releases r JOIN builds b ON b.uuid = r.build
+           WHERE r.app_id = ANY($1) AND NOT EXISTS (
+               SELECT FROM deployments d WHERE d.app_id = r.app_id AND d.version = r.version AND d.kind = 'release'
+                   AND d.status IN ('failed', 'superseded'))
+           ORDER BY r.app_id, r.version DESC"#,
+        apps
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.app_id, row.procfile.0)).collect())
+}

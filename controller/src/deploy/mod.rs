@@ -6,6 +6,7 @@
 
 pub mod intent;
 mod observe;
+pub mod one_off;
 pub mod platform;
 mod reason;
 pub mod reconciler;
@@ -13,6 +14,6 @@ pub mod routes;
 pub mod signals;
 pub mod step;
 pub mod wait;
-mod workload;
+pub mod workload;
 
 pub use platform::{Options, Platform};

@@ -1,0 +1,409 @@
+//! The controller's settings: flags, each with an environment variable. Everything that is wrong with them is told at once.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use clap::Parser;
+use paas_api::Secret;
+use sqlx::postgres::PgConnectOptions;
+use url::Url;
+use uuid::Uuid;
+
+/// The flags as they come; [`Arguments::check`] makes settings of them.
+#[derive(Debug, Parser)]
+#[command(name = "paas-controller", version, about = "Keeps the ledger, converges the processes to it, serves the API")]
+pub struct Arguments {
+    /// Address that the API listens on.
+    #[arg(long, env = "PAAS_LISTEN", default_value = "127.0.0.1:8000")]
+    listen: String,
+    /// Postgres, as `postgres://user:password@host/database`.
+    #[arg(long, env = "PAAS_DATABASE_URL", hide_env_values = true)]
+    database_url: Option<Secret>,
+    /// File that holds the database URL, instead of telling it on the command line.
+    #[arg(long, env = "PAAS_DATABASE_URL_FILE")]
+    database_url_file: Option<PathBuf>,
+    /// Folder of what is not in Postgres: the key that seals secrets.
+    #[arg(long, env = "PAAS_DATA")]
+    data: Option<PathBuf>,
+    /// Domain under which apps get their names.
+    #[arg(long, env = "PAAS_DOMAIN", default_value = "localhost")]
+    domain: String,
+    /// Port of the router as visitors see it.
+    #[arg(long, env = "PAAS_PUBLIC_PORT", default_value = "8080")]
+    public_port: String,
+    /// Where the builder is reached, for the addresses of repositories.
+    #[arg(long, env = "PAAS_GIT_URL", default_value = "ssh://git@localhost:2222")]
+    git_url: String,
+    /// File that holds the key by which the builder proves itself.
+    #[arg(long, env = "PAAS_BUILDER_KEY_FILE")]
+    builder_key_file: Option<PathBuf>,
+    /// File that holds the token by which routers prove themselves.
+    #[arg(long, env = "PAAS_ROUTER_TOKEN_FILE")]
+    router_token_file: Option<PathBuf>,
+    /// What runs the processes: docker or fake.
+    #[arg(long, env = "PAAS_SCHEDULER", default_value = "docker")]
+    scheduler: String,
+    /// Where the Docker engine is reached.
+    #[arg(long, env = "PAAS_DOCKER", default_value = "unix:///var/run/docker.sock")]
+    docker: String,
+    /// Id that labels everything of this installation; kept in the database when not given.
+    #[arg(long, env = "PAAS_INSTALLATION")]
+    installation: Option<String>,
+    /// Addresses that the networks of apps are cut from, such as 10.213.0.0/16.
+    #[arg(long, env = "PAAS_SUBNET_POOL")]
+    subnet_pool: Option<String>,
+    /// Who may register: `enabled`, `admin_only` or `disabled`.
+    #[arg(long, env = "PAAS_REGISTRATION", default_value = "admin_only")]
+    registration: String,
+    /// Registry that holds the platform's images.
+    #[arg(long, env = "PAAS_REGISTRY", default_value = "127.0.0.1:5000")]
+    registry: String,
+    /// Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses or networks, separated by commas.
+    #[arg(long, env = "PAAS_TRUSTED_PROXIES", default_value = "127.0.0.0/8,::1")]
+    trusted_proxies: String,
+    /// Folder of hold points; for tests.
+    #[arg(long, env = "PAAS_HOLD", hide = true)]
+    hold: Option<PathBuf>,
+}
+
+/// What runs the processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchedulerKind {
+    /// A Docker engine.
+    Docker,
+    /// Nothing: processes are pretended.
+    Fake,
+}
+
+/// Who may register (contract §1.2). The first user of all becomes administrator, in every mode but `Disabled`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Anybody.
+    Enabled,
+    /// Administrators register others.
+    AdminOnly,
+    /// Nobody.
+    Disabled,
+}
+
+/// Settings that hold.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Address that the API listens on.
+    pub listen: SocketAddr,
+    /// Postgres.
+    pub database: PgConnectOptions,
+    /// Folder of what is not in Postgres.
+    pub data: PathBuf,
+    /// Domain under which apps get their names.
+    pub domain: String,
+    /// Port of the router as visitors see it.
+    pub public_port: u16,
+    /// Where the builder is reached.
+    pub git_url: Url,
+    /// Key by which the builder proves itself.
+    pub builder_key: Secret,
+    /// Token by which routers prove themselves.
+    pub router_token: Secret,
+    /// What runs the processes.
+    pub scheduler: SchedulerKind,
+    /// Where the Docker engine is reached.
+    pub docker: String,
+    /// Id that labels everything of this installation, when not the database's.
+    pub installation: Option<Uuid>,
+    /// Addresses that the networks of apps are cut from.
+    pub subnet_pool: Option<Network>,
+    /// Who may register.
+    pub registration: Registration,
+    /// Registry that holds the platform's images.
+    pub registry: String,
+    /// Proxies that are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Folder of hold points.
+    pub hold: Option<PathBuf>,
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct SettingsError(pub Vec<String>);
+
+/// Takes notes of what is wrong.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn parse<T: FromStr>(&mut self, flag: &str, text: &str, wanted: &str) -> Option<T> {
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.0.push(format!("--{flag} is {text:?}, which is not {wanted}"));
+        }
+        parsed
+    }
+
+    fn there<T>(&mut self, flag: &str, variable: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() {
+            self.0.push(format!("--{flag} (or {variable}) is missing"));
+        }
+        value
+    }
+
+    fn file(&mut self, flag: &str, path: &Path) -> Option<Secret> {
+        match fs::read_to_string(path) {
+            Ok(text) if text.trim().is_empty() => {
+                self.0.push(format!("--{flag}: the file {} is empty", path.display()));
+            }
+            Ok(text) => return Some(text.trim().into()),
+            Err(error) => self.0.push(format!("--{flag}: cannot read {}: {error}", path.display())),
+        }
+        None
+    }
+
+    fn key(&mut self, flag: &str, variable: &str, path: Option<&Path>) -> Option<Secret> {
+        let key = self.there(flag, variable, path).and_then(|path| self.file(flag, path))?;
+        if key.expose().len() < SHORTEST_KEY {
+            self.0.push(format!("--{flag}: the key is shorter than {SHORTEST_KEY} characters"));
+        }
+        Some(key)
+    }
+
+    fn database(&mut self, url: Option<Secret>, file: Option<&Path>) -> Option<PgConnectOptions> {
+        let url = match (url, file) {
+            (Some(_), Some(_)) => {
+                self.0.push("--database-url and --database-url-file are both given; give one".to_owned());
+                return None;
+            }
+            (Some(url), None) => url,
+            (None, Some(file)) => self.file("database-url-file", file)?,
+            (None, None) => return self.there("database-url", "PAAS_DATABASE_URL", None),
+        };
+        // The URL may hold a password: nothing of it is told.
+        let known = ["postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme));
+        let options = url.expose().parse().ok().filter(|_| known);
+        if options.is_none() {
+            self.0.push("--database-url is not postgres://user@host/database".to_owned());
+        }
+        options
+    }
+}
+
+/// Shortest key of the builder or the routers.
+const SHORTEST_KEY: usize = 16;
+
+impl Arguments {
+    /// The settings, or all that is wrong with them.
+    pub fn check(self) -> Result<Settings, SettingsError> {
+        let mut problems = Problems::default();
+        let listen = problems.parse("listen", &self.listen, "an address with a port, such as 127.0.0.1:8000");
+        let database = problems.database(self.database_url, self.database_url_file.as_deref());
+        let data = problems.there("data", "PAAS_DATA", self.data);
+        let domain =
+            problems.parse::<Domain>("domain", &self.domain, "a domain in lower case, such as apps.example.com");
+        let public_port = problems.parse("public-port", &self.public_port, "a port");
+        let git_url =
+            problems.parse("git-url", self.git_url.trim_end_matches('/'), "a URL, such as ssh://git@example.com:2222");
+        let builder_key = problems.key("builder-key-file", "PAAS_BUILDER_KEY_FILE", self.builder_key_file.as_deref());
+        let router_token =
+            problems.key("router-token-file", "PAAS_ROUTER_TOKEN_FILE", self.router_token_file.as_deref());
+        let scheduler = problems.parse("scheduler", &self.scheduler, "docker or fake");
+        let installation = self.installation.map(|id| problems.parse("installation", &id, "a UUID"));
+        let subnet_pool =
+            self.subnet_pool.map(|pool| problems.parse("subnet-pool", &pool, "a network, such as 10.213.0.0/16"));
+        let registration = problems.parse("registration", &self.registration, "enabled, admin_only or disabled");
+        let mut trusted_proxies = Vec::new();
+        for proxy in self.trusted_proxies.split(',').map(str::trim).filter(|proxy| !proxy.is_empty()) {
+            trusted_proxies.extend(problems.parse::<Network>("trusted-proxies", proxy, "an address or a network"));
+        }
+        let settings = || {
+            Some(Settings {
+                listen: listen?,
+                database: database?,
+                data: data?,
+                domain: domain?.0,
+                public_port: public_port?,
+                git_url: git_url?,
+                builder_key: builder_key?,
+                router_token: router_token?,
+                scheduler: scheduler?,
+                docker: self.docker,
+                installation: installation.flatten(),
+                subnet_pool: subnet_pool.flatten(),
+                registration: registration?,
+                registry: self.registry,
+                trusted_proxies,
+                hold: self.hold,
+            })
+        };
+        match settings() {
+            Some(settings) if problems.0.is_empty() => Ok(settings),
+            _ => Err(SettingsError(problems.0)),
+        }
+    }
+}
+
+struct Domain(String);
+
+impl FromStr for Domain {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let legal = text.len() <= 190
+            && text.split('.').all(|label| {
+                (1..=63).contains(&label.len())
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+                    && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            });
+        if legal { Ok(Self(text.to_owned())) } else { Err(()) }
+    }
+}
+
+impl FromStr for SchedulerKind {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "docker" => Ok(Self::Docker),
+            "fake" => Ok(Self::Fake),
+            _ => Err(()),
+        }
+    }
+}
+
+impl FromStr for Registration {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "enabled" => Ok(Self::Enabled),
+            "admin_only" => Ok(Self::AdminOnly),
+            "disabled" => Ok(Self::Disabled),
+            _ => Err(()),
+        }
+    }
+}
+
+/// An address, or all that share its first bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// `127.0.0.0/8`.
+    pub const LOOPBACK_V4: Self = Self { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), prefix: 8 };
+    /// `::1`.
+    pub const LOOPBACK_V6: Self = Self { address: IpAddr::V6(Ipv6Addr::LOCALHOST), prefix: 128 };
+
+    /// Whether an address is one of it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                (network.to_bits() ^ address.to_bits()) & mask == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                (network.to_bits() ^ address.to_bits()) & mask == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl FromStr for Network {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr = address.parse().map_err(|_| ())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(most), str::parse).map_err(|_| ())?;
+        if prefix <= most { Ok(Self { address, prefix }) } else { Err(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(flags: &[&str]) -> Result<Settings, SettingsError> {
+        Arguments::try_parse_from([&["paas-controller"], flags].concat()).unwrap().check()
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once_and_no_secret_with_it() {
+        let text = check(&[
+            "--listen",
+            "x",
+            "--domain",
+            "A B",
+            "--registration",
+            "sometimes",
+            "--database-url",
+            "mysql://u:hunter2@h/d",
+        ])
+        .unwrap_err()
+        .to_string();
+        for part in [
+            "--listen",
+            "--domain",
+            "--registration",
+            "--database-url",
+            "--data",
+            "--builder-key-file",
+            "--router-token-file",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn keys_and_the_database_can_come_from_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let (key, url) = (file("key", "0123456789abcdef\n"), file("url", "postgres://paas@localhost/paas\n"));
+        let flags =
+            ["--data", "/x", "--builder-key-file", &key, "--router-token-file", &key, "--database-url-file", &url];
+        let settings = check(&flags).unwrap();
+        assert_eq!(settings.builder_key.expose(), "0123456789abcdef");
+        assert_eq!(settings.database.get_database(), Some("paas"));
+        assert!(check(&[&flags[..], &["--database-url", "postgres://x@y/z"]].concat()).is_err());
+        let (empty, short) = (file("empty", "\n"), file("short", "x"));
+        assert!(check(&[&flags[..2], &["--builder-key-file", &empty], &flags[4..]].concat()).is_err());
+        assert!(check(&[&flags[..2], &["--builder-key-file", &short], &flags[4..]].concat()).is_err());
+    }
+
+    #[test]
+    fn networks_hold_what_they_should() {
+        for (network, address, inside) in [
+            ("127.0.0.0/8", "127.9.9.9", true),
+            ("127.0.0.0/8", "128.0.0.1", false),
+            ("127.0.0.0/8", "::ffff:127.0.0.1", true),
+            ("0.0.0.0/0", "203.0.113.1", true),
+            ("10.1.2.3", "10.1.2.3", true),
+            ("10.1.2.3", "10.1.2.4", false),
+            ("::1", "::1", true),
+            ("fd00::/8", "fd12::1", true),
+            ("::/0", "10.0.0.1", false),
+        ] {
+            let network: Network = network.parse().unwrap();
+            assert_eq!(network.contains(address.parse().unwrap()), inside, "{network} {address}");
+        }
+        for bad in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1"] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+}
