@@ -271,7 +271,8 @@ pub(crate) struct Regenerate {
 async fn regenerate(arguments: Regenerate, context: &Context) -> Result<(), Error> {
     let mut session = context.session()?;
     let path = "/v2/auth/tokens/";
-    match (&arguments.username, arguments.all) {
+    let other = arguments.username.as_ref().filter(|username| **username != session.profile.username);
+    match (other, arguments.all) {
         (Some(username), _) => session.post_for_nothing(path, &json!({"username": username})).await?,
         (None, true) => session.post_for_nothing(path, &json!({"all": true})).await?,
         (None, false) => {

@@ -28,7 +28,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Error> {
         SupportedShell::Zsh => Shell::Zsh,
         SupportedShell::Fish => Shell::Fish,
     };
-    let mut command = crate::arguments::Arguments::command();
+    let whole = crate::arguments::Arguments::command();
+    let mut command = Command::new("paas")
+        .disable_help_subcommand(true)
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(whole.get_arguments().cloned())
+        .subcommands(whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
     let mut script = Vec::new();
     generate(shell, &mut command, "paas", &mut script);
     let script = String::from_utf8_lossy(&script);

@@ -198,6 +198,9 @@ fn a_new_token_is_kept() {
     assert_eq!(world.paas(&["auth:regenerate"]).good(), "Token Regenerated\n");
     assert_eq!(world.server.request("POST /v2/auth/tokens/").json(), json!({}));
     assert!(fs::read_to_string(world.profile()).unwrap().contains("\"beef\""));
+    world.server.answer("POST /v2/auth/tokens/", 200, r#"{"token":"cafe"}"#);
+    world.paas(&["auth:regenerate", "--username", "ann"]).good();
+    assert!(fs::read_to_string(world.profile()).unwrap().contains("\"cafe\""));
 }
 
 #[test]

@@ -142,6 +142,7 @@ fn shortcuts_are_the_contracts() {
 fn bash_completes_commands_with_a_colon() {
     let world = World::new();
     let script = world.paas(&["completions", "bash"]).good();
+    assert!(!script.contains("up:child"), "what is not for users is not completed");
     let asked = "\nCOMP_WORDS=(paas config:s); COMP_CWORD=1; _paas paas config:s paas; echo \"${COMPREPLY[*]}\"\
                  \nCOMP_WORDS=(paas config:set --de); COMP_CWORD=2; _paas paas --de config:set; echo \"${COMPREPLY[*]}\"\
                  \n[[ $COMP_WORDBREAKS == *:* ]] || echo whole\n";

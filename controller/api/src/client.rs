@@ -21,6 +21,9 @@ use crate::{
     hooks::{Deployed, Progress},
 };
 
+/// Longest answer that is read into memory: far more than a page of anything.
+const LARGEST_ANSWER: usize = 64 << 20;
+
 /// How a caller proves who it is.
 #[derive(Debug, Clone)]
 pub enum Credentials {
@@ -289,7 +292,14 @@ impl Client {
     }
 
     async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
-        let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
+        let mut body = Vec::new();
+        let mut stream = response.bytes_stream();
+        while let Some(chunk) = stream.next().await {
+            body.extend_from_slice(&chunk.map_err(|source| self.unreachable(source))?);
+            if body.len() > LARGEST_ANSWER {
+                return Err(self.unexpected(format!("an answer of over {LARGEST_ANSWER} bytes")));
+            }
+        }
         serde_json::from_slice(&body).map_err(|error| self.unexpected(error.to_string()))
     }
 
