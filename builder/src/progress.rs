@@ -161,32 +161,29 @@ fn is_invisible(c: char) -> bool {
 pub(crate) struct Laps {
     started: Instant,
     last: Instant,
-    laps: Vec<(&'static str, Duration)>,
+    ended: Vec<(&'static str, Duration)>,
 }
 
 impl Laps {
     /// Counts from `started`.
     pub(crate) fn since(started: Instant) -> Self {
-        Self { started, last: started, laps: Vec::new() }
+        Self { started, last: started, ended: Vec::new() }
     }
 
     /// Ends a lap.
     pub(crate) fn lap(&mut self, name: &'static str) {
         let now = Instant::now();
-        self.laps.push((name, now.duration_since(self.last)));
+        self.ended.push((name, now.duration_since(self.last)));
         self.last = now;
     }
 
     /// Two lines: names, seconds.
     pub(crate) fn table(&self) -> [String; 2] {
         let total = self.last.duration_since(self.started);
-        let mut lines = [String::new(), String::new()];
-        for (name, took) in self.laps.iter().copied().chain([("total", total)]) {
-            let [names, times] = &mut lines;
-            names.push_str(&format!("{name:>10}"));
-            times.push_str(&format!("{:>8.2} s", took.as_secs_f64()));
-        }
-        lines
+        let laps = || self.ended.iter().copied().chain([("total", total)]);
+        let names = laps().map(|(name, _)| format!("{name:>10}")).collect::<Vec<_>>().concat();
+        let times = laps().map(|(_, took)| format!("{:>8.2} s", took.as_secs_f64())).collect::<Vec<_>>().concat();
+        [names, times]
     }
 }
 

@@ -26,6 +26,8 @@ use crate::{
 
 /// With this variable set, to whatever, a build gets the app's config as build arguments (contract §5.8).
 const BUILD_ARGUMENTS: &str = "DEIS_DOCKER_BUILD_ARGS_ENABLED";
+/// Refs that get a notice each; a mirror push may have thousands.
+const MOST_NOTICES: usize = 10;
 /// Refs that deploy when the app does not name one.
 const DEPLOY_BRANCHES: [&str; 2] = ["main", "master"];
 
@@ -268,14 +270,12 @@ fn plan(updates: &[Update], deploy_branch: Option<&BranchName>) -> Result<Plan, 
                 plan.deploy = Some((branch.to_owned(), commit.clone()));
             }
             (Some(branch), None) => {
-                plan.notices.push(format!("{branch} is deleted here; the app keeps running its last release."))
+                plan.notices.push(format!("{branch} is deleted here; the app keeps running its last release."));
             }
             (None, Some(_)) => plan.notices.push(format!("{shown} is stored, not deployed: only {wanted} deploys.")),
             (None, None) => plan.notices.push(format!("{shown} is deleted here.")),
         }
     }
-    // A mirror push may have thousands of refs.
-    const MOST_NOTICES: usize = 10;
     if plan.notices.len() > MOST_NOTICES {
         let more = plan.notices.len() - MOST_NOTICES;
         plan.notices.truncate(MOST_NOTICES);

@@ -76,7 +76,7 @@ impl Dockerfile {
         for (key, value) in
             arguments.iter().filter(|(key, _)| !key.as_str().to_ascii_uppercase().starts_with("BUILDKIT_"))
         {
-            out.push_str(&format!("\nARG {key}"));
+            out.extend(["\nARG ", key.as_str()]);
             named.insert(key.as_str().to_owned(), value.clone());
         }
         Ok(Self { text: out.into_bytes(), arguments: named, notices })

@@ -121,7 +121,7 @@ async fn run(platform: Arc<Platform>, peer: SocketAddr, channel: Channel<Msg>, j
         Command::Ping => client.answer(b"pong", 0).await,
         Command::Git(_, Err(bad)) => client.refuse(&bad.to_string()).await,
         Command::Git(service, Ok(app)) => {
-            serve(platform, service, app, job.fingerprint, peer, client, job.protocol_v2).await
+            serve(platform, service, app, job.fingerprint, peer, client, job.protocol_v2).await;
         }
     }
 }

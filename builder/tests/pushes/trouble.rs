@@ -1,1 +1,238 @@
-//! trouble
+//! Parts that are away, clients that go away, pushes at the same time, processes that are killed.
+
+use std::{path::Path, time::Duration};
+
+use tokio::process::Child;
+use uuid::Uuid;
+
+use crate::{
+    controller::Deployment,
+    world::{PATIENCE, Registry, Seen, Work, World, running_with, until},
+};
+
+/// A commit whose build waits for as long as nobody kills it; `mark` shows in its command line.
+async fn endless(world: &World, mark: &str) -> Work {
+    let work = world.repository("hello").await;
+    work.write(
+        "Dockerfile",
+        &format!("FROM scratch\nCOPY busybox /bin/sh\nRUN echo begun && exec -a {mark} /bin/sh sleep 600\n"),
+    );
+    work.commit("endless").await;
+    work
+}
+
+/// A commit whose build takes `seconds`.
+async fn slow(world: &World, seconds: u32) -> Work {
+    let work = world.repository("hello").await;
+    let text =
+        format!("FROM scratch\nCOPY busybox /bin/sh\nRUN echo begun {} && /bin/sh sleep {seconds}\n", Uuid::new_v4());
+    work.write("Dockerfile", &text);
+    work.commit("slow").await;
+    work
+}
+
+fn start_push(work: &Work) -> Child {
+    work.command(["push", "deis", "main"]).spawn().unwrap()
+}
+
+async fn end_of(child: Child) -> Seen {
+    tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("the push ends").unwrap().into()
+}
+
+fn received(world: &World) -> usize {
+    world.log().matches("push received").count()
+}
+
+/// No object folder of a push that did not end.
+fn quarantines(world: &World) -> Vec<String> {
+    let uuid = world.controller.with(|inner| inner.apps["hello"].uuid);
+    let objects = world.data().join("repositories").join(format!("{uuid}.git/objects"));
+    names(&objects).into_iter().filter(|name| name.contains("incoming") || name.starts_with("tmp_")).collect()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_pushes_at_once_one_gets_the_message() {
+    let world = World::new().await;
+    let work = slow(&world, 4).await;
+    let first = start_push(&work);
+    until("the first push is received", || received(&world) == 1).await;
+    let second = work.push().await;
+    assert_eq!(second.code, Some(128), "{}", second.text);
+    second.says("fatal: remote error: Another git push is ongoing");
+    // Reading needs no lock, and other apps are not touched.
+    work.git(["ls-remote", "deis"]).await.succeeded();
+    world.app("other", "ann");
+    world.repository("other").await.push().await.succeeded();
+    end_of(first).await.succeeded().says("Done, hello");
+    work.push().await.succeeded().says("Everything up-to-date");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_goes_on_when_its_pusher_goes_away() {
+    let world = World::new().await;
+    let work = slow(&world, 3).await;
+    let mut push = start_push(&work);
+    until("the push is received", || received(&world) == 1).await;
+    push.kill().await.unwrap();
+    work.push().await.failed().says("Another git push is ongoing");
+    until("the build has ended and the release is made", || world.controller.with(|inner| inner.builds.len()) == 1)
+        .await;
+    until("the lock is free", || world.log().contains("git command ended")).await;
+    until("the commit is there", || {
+        let mut command = std::process::Command::new("git");
+        command.current_dir(&work.path).env("GIT_SSH_COMMAND", world.ssh_command("ann")).args(["push", "deis", "main"]);
+        String::from_utf8_lossy(&command.output().unwrap().stderr).contains("Everything up-to-date")
+    })
+    .await;
+    assert!(quarantines(&world).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_takes_too_long_is_ended_and_its_step_killed() {
+    for builder in ["buildkit", "classic"] {
+        let world = World::with(&["--max-build-seconds", "4", "--image-builder", builder]).await;
+        let mark = format!("endless-{}", Uuid::new_v4().simple());
+        let work = endless(&world, &mark).await;
+        work.push().await.failed().says("begun").says("your build failed: it took longer than 4 seconds");
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while running_with(&mark).await > 0 {
+            assert!(std::time::Instant::now() < deadline, "the step of {builder} still runs");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        work.write("Dockerfile", crate::world::DOCKERFILE);
+        work.commit("fixed").await;
+        work.push().await.succeeded();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_builder_refuses_the_push_and_leaves_the_lock_free() {
+    for point in ["push.received", "push.built", "push.pushed", "push.released"] {
+        let holds = tempfile::tempdir().unwrap();
+        let mut world = World::with(&["--hold", holds.path().to_str().unwrap()]).await;
+        std::fs::write(holds.path().join(point), "").unwrap();
+        let work = world.repository("hello").await;
+        let push = start_push(&work);
+        until("the push is at its point", || holds.path().join(format!("{point}.reached")).exists()).await;
+        world.kill().await;
+        end_of(push).await.failed();
+        std::fs::remove_file(holds.path().join(point)).unwrap();
+        world.start().await;
+        // The ref was not taken, so this is no "Everything up-to-date".
+        let deployed = world.controller.with(|inner| inner.builds.len());
+        work.push().await.succeeded().says("Done, hello:");
+        assert_eq!(world.controller.with(|inner| inner.builds.len()), deployed + 1, "{point}");
+        assert!(quarantines(&world).is_empty(), "{point}");
+        assert!(names(&world.data().join("run")).is_empty(), "{point}: no socket stays");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_builder_lets_a_push_end() {
+    let mut world = World::new().await;
+    let work = slow(&world, 2).await;
+    let push = start_push(&work);
+    until("the push is received", || received(&world) == 1).await;
+    assert!(world.terminate().await.success());
+    end_of(push).await.succeeded().says("Done, hello:v2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_builder_does_not_wait_for_ever() {
+    let mut world = World::with(&["--shutdown-seconds", "1"]).await;
+    let work = endless(&world, "waits").await;
+    let push = start_push(&work);
+    until("the push is received", || received(&world) == 1).await;
+    assert!(world.terminate().await.success());
+    end_of(push).await.failed();
+    assert_eq!(world.controller.with(|inner| inner.builds.len()), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_engine_is_the_platforms_fault() {
+    let world = World::with(&["--docker", "unix:///nowhere/docker.sock"]).await;
+    let work = world.repository("hello").await;
+    work.push()
+        .await
+        .failed()
+        .says("the platform failed: the Docker engine does not answer")
+        .says("Nothing changed for hello: push again")
+        .says_not("your build failed");
+    let socket = world.folder.path().join("dead.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let dead = World::with(&["--docker", &format!("unix://{}", socket.display())]).await;
+    dead.repository("hello").await.push().await.failed().says("the platform failed: the Docker engine does not answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_registry_is_the_platforms_fault_and_the_same_push_works_later() {
+    let mut world = World::new().await;
+    world.registry.process.kill().await.unwrap();
+    let work = world.repository("hello").await;
+    work.push().await.failed().says("the platform failed: cannot push the image to the registry").says("push again");
+    assert_eq!(world.controller.with(|inner| inner.builds.len()), 0);
+    let host = world.registry.host.clone();
+    world.registry = Registry::start_on(&world.folder.path().join("registry"), &host).await;
+    work.push().await.succeeded().says("Done, hello:v2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_controller_is_named() {
+    let world = World::new().await;
+    let work = world.repository("hello").await;
+    world.controller.stop();
+    until("the controller is away", || std::net::TcpStream::connect(world.controller.address).is_err()).await;
+    work.push().await.failed().says("fatal: remote error: The platform failed: its controller does not answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_is_lost_while_it_deploys_leaves_the_outcome_open() {
+    let world = World::new().await;
+    let work = world.repository("hello").await;
+    world.controller.with(|inner| inner.deployment = Deployment::BreaksOff);
+    work.push()
+        .await
+        .failed()
+        .says("the platform failed while it deployed")
+        .says("Whether hello was deployed is not known");
+    world.controller.with(|inner| inner.deployment = Deployment::Succeeds);
+    work.push().await.succeeded().says("Done, hello:v3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_deployment_shows_that_it_lives() {
+    let world = World::new().await;
+    let work = world.repository("hello").await;
+    world.controller.deployments.forget_permits(1000);
+    let push = start_push(&work);
+    until("the deployment has begun", || world.controller.with(|inner| inner.builds.len()) == 1).await;
+    // The sign of life is due after ten seconds of silence; nothing else can show it.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    world.controller.deployments.add_permits(1);
+    end_of(push).await.succeeded().says("Launching App...").says("remote: ...");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn older_images_of_an_app_leave_the_engine_and_stay_in_the_registry() {
+    let world = World::new().await;
+    let work = world.repository("hello").await;
+    for number in 0..5 {
+        work.write("page", &format!("page {number} {}", Uuid::new_v4()));
+        work.commit("more").await;
+        work.push().await.succeeded();
+    }
+    let reference = format!("reference={}/*", world.registry.host);
+    until("three images are left", || {
+        let output =
+            std::process::Command::new("docker").args(["images", "-q", "--filter", &reference]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).lines().count() == 3
+    })
+    .await;
+    let first = world.controller.with(|inner| inner.builds[0].image.clone());
+    let pulled = std::process::Command::new("docker").args(["pull", "-q", &first]).output().unwrap();
+    assert!(pulled.status.success(), "{}", String::from_utf8_lossy(&pulled.stderr));
+}

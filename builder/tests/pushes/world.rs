@@ -328,10 +328,6 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    pub(crate) fn as_key(&mut self, ssh: String) {
-        self.ssh = ssh;
-    }
-
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new("git");
         command.current_dir(&self.path).args(arguments).env("GIT_SSH_COMMAND", &self.ssh);
