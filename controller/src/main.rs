@@ -1,3 +1,165 @@
 //! Settings and wiring of the controller.
 
-fn main() {}
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+use paas_api::hold::Hold;
+use paas_controller::{
+    db,
+    deploy::{Options, Platform, reconciler, signals::Signals},
+    http::{Api, Rules, server},
+    scheduler::{self, connect},
+    seal::{FILE_NAME, Seal},
+    settings::{Arguments, Registration, Settings},
+};
+use sqlx::{PgPool, migrate::MigrateError};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// How long Postgres may take to come up.
+const POSTGRES: Duration = Duration::from_secs(30);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("PAAS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let run = async {
+        // Only another default could be in the way, and there is none in this program.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        run(arguments.check()?).await
+    };
+    match run.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("paas-controller: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line for the person who started us. When nobody listens, nobody is told.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+async fn run(settings: Settings) -> anyhow::Result<()> {
+    let seal = Seal::load(&settings.data)?;
+    let listener =
+        TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let pool = db::pool(settings.database.clone());
+    migrate(&pool).await?;
+    check_keys(&pool, &seal, &settings).await?;
+    let setup_token = seal.derive("set-up token")?;
+    if settings.registration != Registration::Disabled
+        && db::users::count_administrators(&mut *pool.acquire().await?).await? == 0
+    {
+        say(&format!(
+            "There is no administrator yet. Register on this machine, or from elsewhere with this set-up token: {}",
+            setup_token.expose()
+        ));
+    }
+
+    let platform = platform(&settings, pool, seal).await?;
+    let rules = Rules {
+        registration: settings.registration,
+        setup_token,
+        trusted_proxies: settings.trusted_proxies,
+        builder_key: settings.builder_key,
+        router_token: settings.router_token,
+    };
+    let stop = CancellationToken::new();
+    let router = Api::new(platform.clone(), rules, stop.clone()).router();
+    let mut reconciler = tokio::spawn(reconciler::run(platform));
+    tracing::info!(address = %settings.listen, domain = settings.domain, "serving");
+    let serving = server::serve(listener, router, stop.clone());
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = asked_to_stop() => ended?,
+        () = &mut serving => {}
+        ended = &mut reconciler => bail!("the reconciler ended: {ended:?}"),
+    }
+    stop.cancel();
+    serving.await;
+    reconciler.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Result<Platform> {
+    let installation = match &settings.installation {
+        Some(installation) => installation.clone(),
+        None => db::installation(&pool).await?.to_string(),
+    };
+    let engine =
+        scheduler::Settings { docker: settings.docker.clone(), installation, subnet_pool: settings.subnet_pool };
+    let options = Options {
+        domain: settings.domain.clone(),
+        public_port: settings.public_port,
+        git_url: settings.git_url.as_str().trim_end_matches('/').to_owned(),
+        advertised: settings.advertised,
+        reserved_names: settings.reserved_names.clone(),
+        change_wait: settings.change_wait,
+        drain_limit: settings.drain_limit,
+    };
+    Ok(Platform {
+        signals: Signals::listen(pool.clone()),
+        pool,
+        scheduler: connect(settings.scheduler, &engine),
+        seal: Arc::new(seal),
+        options: Arc::new(options),
+        hold: Hold::new(settings.hold.clone()),
+    })
+}
+
+/// Waits for Postgres and brings the schema up to date.
+async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    let deadline = Instant::now() + POSTGRES;
+    loop {
+        match db::migrate(pool).await {
+            Ok(()) => return Ok(()),
+            Err(MigrateError::Execute(error)) if db::is_away(&error) => {
+                if Instant::now() >= deadline {
+                    bail!("Postgres did not answer within {} seconds: {error}", POSTGRES.as_secs());
+                }
+                tracing::info!(%error, "waiting for Postgres");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Err(error) => return Err(error).context("cannot bring the database's schema up to date"),
+        }
+    }
+}
+
+/// A database with another key's secrets in it belongs to another data folder.
+async fn check_keys(pool: &PgPool, seal: &Seal, settings: &Settings) -> anyhow::Result<()> {
+    let ids = db::configs::key_ids(&mut *pool.acquire().await?).await?;
+    if let Some(id) = ids.into_iter().find(|id| !seal.knows(id)) {
+        let file = settings.data.join(FILE_NAME);
+        bail!(
+            "the database holds secrets sealed under the key {id}, which {} does not have; start with the data folder that belongs to the database",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -5,13 +5,15 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 use paas_api::Secret;
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
-use uuid::Uuid;
+
+use crate::scheduler::{Kind as SchedulerKind, docker::SubnetPool};
 
 /// The flags as they come; [`Arguments::check`] makes settings of them.
 #[derive(Debug, Parser)]
@@ -53,9 +55,9 @@ pub struct Arguments {
     /// Id that labels everything of this installation; kept in the database when not given.
     #[arg(long, env = "PAAS_INSTALLATION")]
     installation: Option<String>,
-    /// Addresses that the networks of apps are cut from, such as 10.213.0.0/16.
-    #[arg(long, env = "PAAS_SUBNET_POOL")]
-    subnet_pool: Option<String>,
+    /// Addresses that the networks of apps are cut from.
+    #[arg(long, env = "PAAS_SUBNET_POOL", default_value = "10.213.0.0/16")]
+    subnet_pool: String,
     /// Who may register: `enabled`, `admin_only` or `disabled`.
     #[arg(long, env = "PAAS_REGISTRATION", default_value = "admin_only")]
     registration: String,
@@ -65,18 +67,21 @@ pub struct Arguments {
     /// Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses or networks, separated by commas.
     #[arg(long, env = "PAAS_TRUSTED_PROXIES", default_value = "127.0.0.0/8,::1")]
     trusted_proxies: String,
+    /// Where routers reach the API, when that is not the address that it listens on.
+    #[arg(long, env = "PAAS_ADVERTISE")]
+    advertise: Option<String>,
+    /// Names that no app may have, separated by commas.
+    #[arg(long, env = "PAAS_RESERVED_NAMES", default_value = "paas,deis,deis-builder,deis-workflow-manager,grafana")]
+    reserved_names: String,
+    /// Seconds that a change waits for the deployment before it, before it is refused.
+    #[arg(long, env = "PAAS_CHANGE_WAIT", default_value = "30")]
+    change_wait: u64,
+    /// Seconds that visitors of a process that is on its way out may stay.
+    #[arg(long, env = "PAAS_DRAIN_LIMIT", default_value = "60")]
+    drain_limit: u64,
     /// Folder of hold points; for tests.
     #[arg(long, env = "PAAS_HOLD", hide = true)]
     hold: Option<PathBuf>,
-}
-
-/// What runs the processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SchedulerKind {
-    /// A Docker engine.
-    Docker,
-    /// Nothing: processes are pretended.
-    Fake,
 }
 
 /// Who may register (contract §1.2). The first user of all becomes administrator, in every mode but `Disabled`.
@@ -95,6 +100,14 @@ pub enum Registration {
 pub struct Settings {
     /// Address that the API listens on.
     pub listen: SocketAddr,
+    /// Where routers reach the API.
+    pub advertised: SocketAddr,
+    /// Names that no app may have.
+    pub reserved_names: Vec<String>,
+    /// How long a change waits for the one before it.
+    pub change_wait: Duration,
+    /// How long visitors of a process that is on its way out may stay.
+    pub drain_limit: Duration,
     /// Postgres.
     pub database: PgConnectOptions,
     /// Folder of what is not in Postgres.
@@ -114,9 +127,9 @@ pub struct Settings {
     /// Where the Docker engine is reached.
     pub docker: String,
     /// Id that labels everything of this installation, when not the database's.
-    pub installation: Option<Uuid>,
+    pub installation: Option<String>,
     /// Addresses that the networks of apps are cut from.
-    pub subnet_pool: Option<Network>,
+    pub subnet_pool: SubnetPool,
     /// Who may register.
     pub registration: Registration,
     /// Registry that holds the platform's images.
@@ -209,18 +222,28 @@ impl Arguments {
         let builder_key = problems.key("builder-key-file", "PAAS_BUILDER_KEY_FILE", self.builder_key_file.as_deref());
         let router_token =
             problems.key("router-token-file", "PAAS_ROUTER_TOKEN_FILE", self.router_token_file.as_deref());
-        let scheduler = problems.parse("scheduler", &self.scheduler, "docker or fake");
-        let installation = self.installation.map(|id| problems.parse("installation", &id, "a UUID"));
+        let scheduler = SchedulerKind::from_str(&self.scheduler, false).ok();
+        if scheduler.is_none() {
+            problems.0.push(format!("--scheduler is {:?}, which is not docker or fake", self.scheduler));
+        }
+        let installation =
+            self.installation.map(|id| problems.parse::<Installation>("installation", &id, INSTALLATION_IS));
         let subnet_pool =
-            self.subnet_pool.map(|pool| problems.parse("subnet-pool", &pool, "a network, such as 10.213.0.0/16"));
+            problems.parse("subnet-pool", &self.subnet_pool, "a network with room for apps, such as 10.213.0.0/16");
+        let advertise = self.advertise.map(|address| problems.parse("advertise", &address, "an address with a port"));
         let registration = problems.parse("registration", &self.registration, "enabled, admin_only or disabled");
         let mut trusted_proxies = Vec::new();
         for proxy in self.trusted_proxies.split(',').map(str::trim).filter(|proxy| !proxy.is_empty()) {
             trusted_proxies.extend(problems.parse::<Network>("trusted-proxies", proxy, "an address or a network"));
         }
+        let reserved_names = self.reserved_names.split(',').map(|name| name.trim().to_owned()).collect();
         let settings = || {
             Some(Settings {
                 listen: listen?,
+                advertised: advertise.flatten().unwrap_or(reachable(listen?)),
+                reserved_names,
+                change_wait: Duration::from_secs(self.change_wait),
+                drain_limit: Duration::from_secs(self.drain_limit),
                 database: database?,
                 data: data?,
                 domain: domain?.0,
@@ -230,8 +253,8 @@ impl Arguments {
                 router_token: router_token?,
                 scheduler: scheduler?,
                 docker: self.docker,
-                installation: installation.flatten(),
-                subnet_pool: subnet_pool.flatten(),
+                installation: installation.flatten().map(|installation| installation.0),
+                subnet_pool: subnet_pool?,
                 registration: registration?,
                 registry: self.registry,
                 trusted_proxies,
@@ -242,6 +265,26 @@ impl Arguments {
             Some(settings) if problems.0.is_empty() => Ok(settings),
             _ => Err(SettingsError(problems.0)),
         }
+    }
+}
+
+/// An address at which a listener can be reached from its own machine.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let loopback: IpAddr = if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    let ip = if listen.ip().is_unspecified() { loopback } else { listen.ip() };
+    SocketAddr::new(ip, listen.port())
+}
+
+struct Installation(String);
+
+const INSTALLATION_IS: &str = "an id of 1 to 63 letters, digits and hyphens";
+
+impl FromStr for Installation {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let legal =
+            (1..=63).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if legal { Ok(Self(text.to_owned())) } else { Err(()) }
     }
 }
 
@@ -258,17 +301,6 @@ impl FromStr for Domain {
                     && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
             });
         if legal { Ok(Self(text.to_owned())) } else { Err(()) }
-    }
-}
-
-impl FromStr for SchedulerKind {
-    type Err = ();
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "docker" => Ok(Self::Docker),
-            "fake" => Ok(Self::Fake),
-            _ => Err(()),
-        }
     }
 }
 

@@ -59,3 +59,8 @@ pub async fn get(db: &mut PgConnection, id: Uuid) -> Result<SealedConfig, DbErro
         created: row.created,
     })
 }
+
+/// Ids of the keys under which configs are sealed.
+pub async fn key_ids(db: &mut PgConnection) -> Result<Vec<String>, DbError> {
+    Ok(sqlx::query_scalar!("SELECT DISTINCT key_id FROM configs").fetch_all(db).await?)
+}

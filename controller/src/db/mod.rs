@@ -49,6 +49,23 @@ pub async fn ping(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query_scalar!("SELECT 1").fetch_one(pool).await.map(drop)
 }
 
+/// The id of the installation, drawn when the database was made.
+pub async fn installation(pool: &PgPool) -> sqlx::Result<uuid::Uuid> {
+    sqlx::query_scalar!("SELECT id FROM installation").fetch_one(pool).await
+}
+
+/// Whether the database could not be asked, as against having said no.
+pub fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        // Classes 08 (connection), 53 (resources), 57P (operator intervention): PostgreSQL, appendix A.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("53") || code.starts_with("57P"))
+        }
+        _ => false,
+    }
+}
+
 /// A part of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slice {

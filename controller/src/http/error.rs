@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use paas_api::error::ErrorBody;
 
 use crate::{
-    db::DbError,
+    db::{self, DbError},
     deploy::{intent::IntentError, workload::WorkloadError},
     scheduler::SchedulerError,
 };
@@ -166,23 +166,11 @@ impl From<SchedulerError> for ApiError {
 
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
-        if is_away(&error) {
+        if db::is_away(&error) {
             tracing::warn!(%error, "the database does not answer");
             return Self::Unavailable(DATABASE_AWAY.to_owned());
         }
         Self::Internal(anyhow::Error::new(error).context("a statement failed"))
-    }
-}
-
-/// Whether the database could not be asked, as against having said no.
-fn is_away(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-        // Classes 08 (connection), 53 (resources), 57 (operator intervention): PostgreSQL appendix A.
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("53") || code.starts_with("57P"))
-        }
-        _ => false,
     }
 }
 
