@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::HeaderValue;
+use hyper::header::{ACCEPT, HOST, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 
@@ -41,24 +41,43 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     visitor.activity.enter(Phase::Busy);
-    if !worker.access_log {
-        return route(&worker, &visitor, request).await;
-    }
-    let started = Instant::now();
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let host = request.headers().get(hyper::header::HOST).cloned();
+    let line = worker.access_log.then(|| Box::new(LogLine::new(&request)));
     let response = route(&worker, &visitor, request).await;
-    tracing::debug!(
-        client.address = ?visitor.forwarded.address,
-        http.host = ?host,
-        http.method = %method,
-        http.path = path,
-        http.status = response.status().as_u16(),
-        duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "request"
-    );
+    if let Some(line) = line {
+        line.write(&visitor, response.status());
+    }
     response
+}
+
+/// What the access log tells of a request.
+struct LogLine {
+    started: Instant,
+    host: Option<HeaderValue>,
+    method: Method,
+    path: String,
+}
+
+impl LogLine {
+    fn new(request: &Request<Incoming>) -> Self {
+        Self {
+            started: Instant::now(),
+            host: request.headers().get(HOST).cloned(),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+        }
+    }
+
+    fn write(&self, visitor: &Visitor, status: StatusCode) {
+        tracing::debug!(
+            client.address = ?visitor.forwarded.address,
+            http.host = ?self.host,
+            http.method = %self.method,
+            http.path = self.path,
+            http.status = status.as_u16(),
+            duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "request"
+        );
+    }
 }
 
 async fn route(worker: &Rc<Worker>, visitor: &Rc<Visitor>, mut request: Request<Incoming>) -> Response<ResponseBody> {
@@ -83,7 +102,7 @@ async fn route(worker: &Rc<Worker>, visitor: &Rc<Visitor>, mut request: Request<
     }
     let switch = protocol.map(|_| on_upgrade);
     let body = if body.is_end_stream() { RequestBody::Empty } else { RequestBody::Streaming(body) };
-    let accept = parts.headers.get(hyper::header::ACCEPT).cloned();
+    let accept = parts.headers.get(ACCEPT).cloned();
     let request = Request::from_parts(parts, body);
     match send(worker, &host, first, request).await {
         Ok((response, exchange)) => pass_back(worker, visitor, response, exchange, switch),
@@ -108,7 +127,7 @@ fn origin_form(uri: &Uri) -> Uri {
 }
 
 fn accept_only(accept: Option<HeaderValue>) -> HeaderMap {
-    accept.map(|accept| (hyper::header::ACCEPT, accept)).into_iter().collect()
+    accept.map(|accept| (ACCEPT, accept)).into_iter().collect()
 }
 
 /// Sends a request to the first target, or to another as long as that is safe.
@@ -135,7 +154,8 @@ async fn send(
         let fresh = kept.is_none();
         let mut connection = match kept {
             Some(connection) => connection,
-            None => match connect(worker, &lease).await {
+            // Boxed: the usual request needs none of this, and should not carry it along.
+            None => match Box::pin(connect(worker, &lease)).await {
                 Ok(connection) => connection,
                 Err(page) => {
                     failure = page;

@@ -7,6 +7,7 @@
 //! ```
 
 mod activity;
+mod alarm;
 mod body;
 mod forward;
 mod headers;

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::activity::{Activity, Phase, Watched};
+use super::alarm::{Alarm, Guard};
 use super::body::RequestBody;
 use super::limits::Limits;
 use crate::target::{Lease, Standing, TargetState};
@@ -36,7 +37,7 @@ pub(super) struct Connection {
     number: u64,
     sender: SendRequest<RequestBody>,
     activity: Arc<Activity>,
-    silent: Rc<Cell<bool>>,
+    silent: Alarm,
 }
 
 /// Why a target took no connection.
@@ -65,7 +66,7 @@ impl Connection {
 
     /// Whether it was ended because the target was silent for too long.
     pub(super) fn was_silent(&self) -> bool {
-        self.silent.get()
+        self.silent.has_rung()
     }
 
     pub(super) fn activity(&self) -> &Arc<Activity> {
@@ -135,16 +136,13 @@ impl Pool {
         let (sender, driver) = self.client.handshake(watched).await.map_err(ConnectError::Ended)?;
         let number = self.next_number.get();
         self.next_number.set(number.wrapping_add(1));
-        let connection = Connection { number, sender, activity: Arc::clone(&activity), silent: Rc::default() };
-        let silent = Rc::clone(&connection.silent);
+        let connection = Connection { number, sender, activity: Arc::clone(&activity), silent: Alarm::default() };
         let address = target.address();
-        let standing = target.standing();
+        let silent = connection.silent.clone();
+        let end = Alarm::default();
+        let guard = Guard::spawn(guard(activity, self.silence_limit, target.standing(), silent, end.clone()));
         let pool = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let silence = activity.overdue(PAUSE, |phase| match phase {
-                Phase::Busy => Some(pool.silence_limit),
-                Phase::Head | Phase::Idle => Some(KEPT_FOR),
-            });
             tokio::select! {
                 biased;
                 ended = driver.with_upgrades() => {
@@ -152,9 +150,9 @@ impl Pool {
                         tracing::debug!(target.address = %address, %error, "a connection to a target failed");
                     }
                 }
-                () = silence => silent.set(true),
-                () = unwanted(standing, &activity) => {}
+                () = end.rung() => {}
             }
+            drop(guard);
             pool.forget(address, number);
         });
         Ok(connection)
@@ -169,6 +167,26 @@ impl Pool {
             }
         }
     }
+}
+
+/// Rings `end` when the connection is no longer wanted, and before it `silent` when that is
+/// because the target said nothing for too long.
+async fn guard(
+    activity: Arc<Activity>,
+    silence_limit: Duration,
+    standing: watch::Receiver<Standing>,
+    silent: Alarm,
+    end: Alarm,
+) {
+    let silence = activity.overdue(PAUSE, |phase| match phase {
+        Phase::Busy => Some(silence_limit),
+        Phase::Head | Phase::Idle => Some(KEPT_FOR),
+    });
+    tokio::select! {
+        () = silence => silent.ring(),
+        () = unwanted(standing, &activity) => {}
+    }
+    end.ring();
 }
 
 /// Ends when the target is cut, or has left the table while its connection is idle.

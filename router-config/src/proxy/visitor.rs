@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::activity::{Activity, Phase, Watched};
+use super::alarm::{Alarm, Guard};
 use super::forward;
 use super::headers::Forwarded;
 use super::worker::Worker;
@@ -58,25 +59,21 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: Socket
     };
     let stream = Watched::new(stream, Arc::clone(&activity));
     let mut connection = worker.server.serve_connection(stream, service).with_upgrades();
-    let overdue = activity.overdue(worker.limits.header, |phase| match phase {
-        Phase::Head => Some(worker.limits.header),
-        Phase::Idle => Some(worker.limits.idle),
-        // The target's silence is limited, not the visitor's patience.
-        Phase::Busy => None,
-    });
-    let mut overdue = pin!(overdue);
+    let (overdue, stop) = (Alarm::default(), Alarm::default());
+    let guard = Guard::spawn(guard(Rc::clone(&worker), activity, overdue.clone(), stop.clone()));
     let ended = tokio::select! {
         biased;
         ended = &mut connection => Some(ended),
-        () = &mut overdue => None,
-        () = worker.stop.cancelled() => {
+        () = overdue.rung() => None,
+        () = stop.rung() => {
             Pin::new(&mut connection).graceful_shutdown();
             tokio::select! {
                 ended = &mut connection => Some(ended),
-                () = overdue => None,
+                () = overdue.rung() => None,
             }
         }
     };
+    drop(guard);
     if let Some(Err(error)) = &ended {
         tracing::debug!(%error, "a visitor's connection failed");
     }
@@ -85,6 +82,25 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: Socket
     {
         linger(parts.io.into_stream()).await;
     }
+}
+
+/// Rings when the visitor takes too long, and when the router stops.
+async fn guard(worker: Rc<Worker>, activity: Arc<Activity>, overdue: Alarm, stop: Alarm) {
+    let too_long = activity.overdue(worker.limits.header, |phase| match phase {
+        Phase::Head => Some(worker.limits.header),
+        Phase::Idle => Some(worker.limits.idle),
+        // The target's silence is limited, not the visitor's patience.
+        Phase::Busy => None,
+    });
+    let mut too_long = pin!(too_long);
+    tokio::select! {
+        () = &mut too_long => {}
+        () = worker.stop.cancelled() => {
+            stop.ring();
+            too_long.await;
+        }
+    }
+    overdue.ring();
 }
 
 fn address_text(address: SocketAddr) -> HeaderValue {
