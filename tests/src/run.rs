@@ -65,7 +65,7 @@ pub fn run_all(scenarios: Vec<Scenario>) -> ExitCode {
             let long = scenario.long;
             let trial = Trial::test(scenario.name, move || {
                 let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-                runtime.block_on((scenario.run)()).map_err(|error| Failed::from(format!("{error:?}")))
+                runtime.block_on((scenario.run)()).map_err(|error| Failed::from(format!("{error:#}")))
             });
             trial.with_ignored_flag(long)
         })
