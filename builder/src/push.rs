@@ -161,6 +161,7 @@ async fn build(
         time: platform.settings.build_limit(),
         output: platform.settings.max_build_output,
         memory: platform.settings.build_memory,
+        network: platform.settings.build_network,
     };
     let streamed = dockerfile::build(&platform.engine, source, ignore, dockerfile, image, limits, progress).await?;
     if !streamed.submodules.is_empty() {

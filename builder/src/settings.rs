@@ -58,6 +58,9 @@ pub struct Settings {
     /// Memory of one build step in bytes, where the engine's builder can limit it (the classic one).
     #[arg(long, env = "PAAS_BUILD_MEMORY", default_value_t = i32::MAX)]
     pub build_memory: i32,
+    /// What the steps of a build reach: what the engine's default network does, or nothing.
+    #[arg(long, env = "PAAS_BUILD_NETWORK", value_enum, default_value = "default")]
+    pub build_network: BuildNetwork,
     /// Most SSH connections at once.
     #[arg(long, env = "PAAS_MAX_CONNECTIONS", default_value_t = 512)]
     pub max_connections: usize,
@@ -87,6 +90,25 @@ pub enum ImageBuilder {
     Buildkit,
     /// The classic builder, which limits memory.
     Classic,
+}
+
+/// The network of a build's steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BuildNetwork {
+    /// The engine's default network, with a way out.
+    Default,
+    /// None: builds bring all that they need.
+    None,
+}
+
+impl BuildNetwork {
+    /// The engine's word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::None => "none",
+        }
+    }
 }
 
 impl Settings {

@@ -102,8 +102,12 @@ async fn follow(
     let started = Instant::now();
     let (received, count) = (AtomicBool::new(false), AtomicU64::new(0));
     let reading = async {
-        let end = input.copy_into(stdin, &received, &count).await;
-        explain(end, count.load(Ordering::Relaxed), platform, access, output).await;
+        if input.copy_into(stdin, &received, &count).await == InputEnd::Silent {
+            let (app, seconds) = (&access.app, platform.settings.idle_seconds);
+            output
+                .error_line(&format!("Nothing came for {seconds} seconds, so the push to {app} was ended. Push again."))
+                .await;
+        }
         input.until_closed().await;
         std::future::pending::<()>().await;
     };
@@ -128,33 +132,21 @@ async fn follow(
         tokio::join!(output.copy_from(stdout, false), output.copy_from(stderr, true));
         child.wait().await.ok()
     };
-    tokio::pin!(ending);
-    tokio::select! {
-        status = &mut ending => status,
+    let status = tokio::select! {
+        status = ending => status,
         () = reading => None,
         () = async { deciding.await; std::future::pending::<()>().await } => None,
+    };
+    let (bytes, limit) = (count.load(Ordering::Relaxed), platform.settings.max_push_bytes);
+    if bytes > limit && !received.load(Ordering::Acquire) {
+        // Git's own words name no limit and no way out.
+        let app = &access.app;
+        tracing::info!(app.name = %app, bytes, limit, "a push was over the size limit");
+        let text = format!(
+            "The push to {app} is over the limit of {limit} bytes. Nothing changed. Take large files out of the history (see \
+             `git rev-list --objects --all`), or ask your administrator for a higher limit."
+        );
+        output.error_line(&text).await;
     }
-}
-
-/// What git's own words leave unclear.
-async fn explain(end: InputEnd, bytes: u64, platform: &Platform, access: &Access, output: &Output) {
-    let (app, limit) = (&access.app, platform.settings.max_push_bytes);
-    match end {
-        InputEnd::Refused if bytes > limit => {
-            tracing::info!(app.name = %app, bytes, limit, "a push was over the size limit");
-            let text = format!(
-                "The push to {app} is over the limit of {limit} bytes. Nothing changed. Take large files out of the history (see \
-                 `git rev-list --objects --all`), or ask your administrator for a higher limit."
-            );
-            output.error_line(&text).await;
-        }
-        InputEnd::Silent => {
-            let text = format!(
-                "Nothing came for {} seconds, so the push to {app} was ended. Push again.",
-                platform.settings.idle_seconds
-            );
-            output.error_line(&text).await;
-        }
-        InputEnd::Refused | InputEnd::Eof | InputEnd::Closed => {}
-    }
+    status
 }

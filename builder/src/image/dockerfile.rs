@@ -20,8 +20,21 @@ use super::{Engine, ImageName, trace::Trace};
 use crate::{
     progress::{Lines, Progress},
     refusal::{Refusal, chain},
+    settings::BuildNetwork,
     source::{Ignore, Source, SourceError, Streamed},
 };
+
+/// What an engine says when a step fails for its own reasons.
+const ENGINE_TROUBLE: [&str; 8] = [
+    "no space left on device",
+    "context canceled",
+    "graceful_stop",
+    "error reading from server",
+    "code = Unavailable",
+    "failed to create endpoint",
+    "failed to set up container networking",
+    "failed to mount",
+];
 
 /// Limits of one build.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +43,7 @@ pub(crate) struct Limits {
     pub(crate) output: u64,
     /// Bytes, where the builder can limit them.
     pub(crate) memory: i32,
+    pub(crate) network: BuildNetwork,
 }
 
 /// A Dockerfile that is ready to be built.
@@ -132,6 +146,7 @@ fn options(
         .dockerfile("Dockerfile")
         .t(&image.to_string())
         .buildargs(arguments)
+        .networkmode(limits.network.as_str())
         .rm(true)
         .forcerm(true);
     if buildkit {
@@ -205,15 +220,10 @@ fn refusal(error: &Error) -> Refusal {
 }
 
 fn is_engine_trouble(error: &str) -> bool {
-    let of_a_step = error.contains("exit code") || error.contains("non-zero code");
-    let engine = [
-        "no space left on device",
-        "context canceled",
-        "graceful_stop",
-        "error reading from server",
-        "code = Unavailable",
-    ];
-    !of_a_step && engine.iter().any(|sign| error.contains(sign))
+    // Before the last bracket stands the step's command, which may say anything.
+    let reason = error.rsplit_once("]: ").map_or(error, |(_, reason)| reason);
+    let of_the_step = reason.contains("exit code") || reason.contains("non-zero code");
+    !of_the_step && ENGINE_TROUBLE.iter().any(|sign| reason.contains(sign))
 }
 
 /// Engines answer 500 to a Dockerfile that they cannot read.
@@ -275,6 +285,11 @@ mod tests {
         assert!(matches!(stream("The command '/bin/sh -c false' returned a non-zero code: 1"), Refusal::Build(_)));
         assert!(matches!(stream("write /x: no space left on device"), Refusal::Platform(_)));
         assert!(matches!(stream("executor failed running [no space left on device]: exit code: 7"), Refusal::Build(_)));
+        let bridge =
+            "executor failed running [/bin/sh -c x]: failed to create endpoint e on network bridge: no such interface";
+        assert!(matches!(stream(bridge), Refusal::Platform(_)));
+        let named = "executor failed running [/bin/sh -c echo failed to mount]: exit code: 1";
+        assert!(matches!(stream(named), Refusal::Build(_)));
         let server = |status_code, message: &str| {
             refusal(&Error::DockerResponseServerError { status_code, message: message.into() })
         };

@@ -6,8 +6,6 @@ use bollard::moby::buildkit::v1::StatusResponse;
 
 use crate::progress::Lines;
 
-/// Steps that say nothing about the app.
-const INTERNAL: &str = "[internal]";
 /// What a step prints is set off from its name.
 const INDENT: &str = "       ";
 
@@ -26,6 +24,13 @@ struct Step {
     lines: Lines,
 }
 
+impl Step {
+    /// Whether it is of the Dockerfile; others move files about or export the image.
+    fn is_the_apps(&self) -> bool {
+        self.name.starts_with('[') && !self.name.starts_with("[internal]")
+    }
+}
+
 impl Trace {
     /// The lines that a report adds.
     pub(super) fn render(&mut self, report: StatusResponse) -> Vec<String> {
@@ -33,7 +38,7 @@ impl Trace {
         for vertex in report.vertexes {
             let step = self.steps.entry(vertex.digest.clone()).or_default();
             step.name = vertex.name;
-            if !step.shown && (vertex.started.is_some() || vertex.cached) && !step.name.starts_with(INTERNAL) {
+            if !step.shown && (vertex.started.is_some() || vertex.cached) && step.is_the_apps() {
                 step.shown = true;
                 let cached = if vertex.cached { "  (cached)" } else { "" };
                 out.push(format!("{}{cached}", step.name));
@@ -43,7 +48,7 @@ impl Trace {
         for log in report.logs {
             let step = self.steps.entry(log.vertex.clone()).or_default();
             let lines = step.lines.push(&log.msg);
-            if lines.is_empty() || step.name.starts_with(INTERNAL) {
+            if lines.is_empty() || !step.is_the_apps() {
                 continue;
             }
             // Steps run at once: say whose lines these are.
@@ -88,6 +93,7 @@ mod tests {
         let lines = trace.render(report(
             vec![
                 vertex("i", "[internal] load build definition", true, false),
+                vertex("j", "copy /context /", true, false),
                 vertex("a", "[1/3] COPY . /", true, true),
                 vertex("b", "[2/3] RUN make", false, false),
             ],

@@ -90,12 +90,12 @@ impl Walk<'_> {
     }
 
     fn entry(&mut self, id: Oid, mode: i32, path: &mut Vec<u8>, depth: usize) -> Result<(), SourceError> {
-        // The engine itself needs the Dockerfile, whatever is ignored; it leaves it out of the build where it is.
+        // The engine needs the Dockerfile, so it is in every build, ignored or not.
         if path.as_slice() == b"Dockerfile" {
             let dockerfile = self.dockerfile;
             return self.file(path, 0o644, dockerfile.len() as u64, dockerfile);
         }
-        if path.as_slice() != b".dockerignore" && self.ignore.excludes(path) {
+        if self.ignore.excludes(path) {
             let folder_with_exceptions = mode == 0o040_000 && !self.ignore.excludes_all_in(path);
             if folder_with_exceptions {
                 path.push(b'/');

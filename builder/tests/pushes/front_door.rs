@@ -128,7 +128,7 @@ async fn nothing_is_forwarded() {
     let remote = ["-o", "ExitOnForwardFailure=yes", "-R", &forward, HOST, "ping"];
     world.ssh("ann", &remote).await.failed().says("remote port forwarding failed");
     let through = format!("{}", world.controller.address);
-    world.ssh("ann", &["-W", &through, HOST]).await.failed().says("prohibited");
+    world.ssh("ann", &["-W", &through, HOST]).await.failed().says("stdio forwarding failed");
     world.ssh("ann", &["-A", HOST, "ping"]).await.succeeded().says("pong");
 }
 

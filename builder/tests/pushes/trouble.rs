@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     controller::Deployment,
-    world::{PATIENCE, Registry, Seen, Work, World, running_with, until},
+    world::{BASE, PATIENCE, Registry, Seen, Work, World, running_with, until},
 };
 
 /// A commit whose build waits for as long as nobody kills it; `mark` shows in its command line.
@@ -15,7 +15,7 @@ async fn endless(world: &World, mark: &str) -> Work {
     let work = world.repository("hello").await;
     work.write(
         "Dockerfile",
-        &format!("FROM scratch\nCOPY busybox /bin/sh\nRUN echo begun && exec -a {mark} /bin/sh sleep 600\n"),
+        &format!("{BASE}RUN echo begun && exec /bin/busybox sh -c '/bin/busybox sleep 600; : {mark}'\n"),
     );
     work.commit("endless").await;
     work
@@ -24,8 +24,7 @@ async fn endless(world: &World, mark: &str) -> Work {
 /// A commit whose build takes `seconds`.
 async fn slow(world: &World, seconds: u32) -> Work {
     let work = world.repository("hello").await;
-    let text =
-        format!("FROM scratch\nCOPY busybox /bin/sh\nRUN echo begun {} && /bin/sh sleep {seconds}\n", Uuid::new_v4());
+    let text = format!("{BASE}RUN echo begun {} && /bin/busybox sleep {seconds}\n", Uuid::new_v4());
     work.write("Dockerfile", &text);
     work.commit("slow").await;
     work

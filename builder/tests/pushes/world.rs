@@ -21,9 +21,12 @@ use crate::controller::{App, BUILDER_KEY, Controller};
 /// Nothing here takes longer, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// An app that answers, from the busybox of this machine.
-pub(crate) const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /bin/sh\nCOPY page /www/index.html\nEXPOSE 5000\n\
-                                     CMD [\"/bin/sh\", \"httpd\", \"-f\", \"-p\", \"5000\", \"-h\", \"/www\"]\n";
+/// What every image here starts with: the busybox of this machine.
+pub(crate) const BASE: &str = "FROM scratch\nCOPY busybox /bin/sh\nCOPY busybox /bin/busybox\n";
+
+/// An app that answers.
+pub(crate) const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /bin/busybox\nCOPY page /www/index.html\nEXPOSE 5000\n\
+                                     CMD [\"/bin/busybox\", \"httpd\", \"-f\", \"-p\", \"5000\", \"-h\", \"/www\"]\n";
 
 pub(crate) struct World {
     pub(crate) folder: TempDir,
@@ -119,7 +122,8 @@ impl World {
             .arg(self.data())
             .args(["--controller-url", &format!("http://{}", self.controller.address), "--builder-key-file"])
             .arg(self.folder.path().join("builder.key"))
-            .args(["--registry", &self.registry.host])
+            // Nothing here needs a network, and the engine's is shared with others.
+            .args(["--build-network", "none", "--registry", &self.registry.host])
             .args(&self.arguments);
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = Lines::of(child.stderr.take().unwrap());
