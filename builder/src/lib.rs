@@ -24,7 +24,7 @@ mod settings;
 mod source;
 mod ssh;
 
-use std::sync::Arc;
+use std::{io::IsTerminal as _, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,7 +35,8 @@ pub use settings::Settings;
 /// Log lines go to standard error; `PAAS_LOG` filters them.
 pub fn start_log() {
     let filter = EnvFilter::try_from_env("PAAS_LOG").unwrap_or_else(|_| EnvFilter::new("info,russh=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
 /// Serves until SIGTERM or SIGINT.

@@ -39,7 +39,11 @@ impl Refusal {
                 format!("Whether {app} was deployed is not known: look at `deis releases -a {app}`, then push again."),
             ),
         };
-        vec![String::new(), format!("Error running git receive hook [{reason}]"), next, String::new()]
+        // The first line says what; the others, such as an app's last output, stand below it.
+        let mut parts = reason.lines();
+        let first = format!("Error running git receive hook [{}]", parts.next().unwrap_or_default());
+        let rest = parts.map(str::to_owned);
+        [String::new(), first].into_iter().chain(rest).chain([next, String::new()]).collect()
     }
 }
 

@@ -28,7 +28,8 @@ pub(crate) fn service(data: &Data, program: PathBuf, port: Port) -> Result<Servi
     // JSON is YAML. The paths are relative: it starts inside its folder.
     let settings = json!({
         "version": "0.1",
-        "log": { "level": "error", "accesslog": { "disabled": true } },
+        // Every push asks for layers that are not there yet, which the registry calls an error.
+        "log": { "level": "fatal", "accesslog": { "disabled": true } },
         "storage": {
             "filesystem": { "rootdirectory": "." },
             "delete": { "enabled": true },

@@ -27,7 +27,6 @@ use super::{
     error::{Answer, ApiError},
 };
 use crate::{
-    db::releases,
     deploy::{
         intent::IntentError,
         wait::{self, Outcome},
@@ -134,25 +133,16 @@ impl Recorded {
                 "The deployment of {} {} was superseded by another change",
                 self.app.name, self.release
             ))),
-            Outcome::Failed(reason) => Err(self.failure(api, &reason).await),
+            Outcome::Failed(reason) => Err(self.failure(&reason)),
         }
     }
 
-    async fn failure(&self, api: &Api, reason: &str) -> ApiError {
+    fn failure(&self, reason: &str) -> ApiError {
         match self.kind {
-            Kind::Release => match self.serving(api).await {
-                Ok(old) => {
-                    ApiError::Refused(format!("(app::deploy): {}", wait::failure_text(self.release, old, reason)))
-                }
-                Err(error) => error,
-            },
+            Kind::Release => ApiError::Refused(format!("(app::deploy): {reason}")),
             Kind::Scale => ApiError::Unavailable(format!("(scale): {reason}")),
             Kind::Restart => ApiError::Unavailable(format!("(restart): {reason}")),
         }
-    }
-
-    async fn serving(&self, api: &Api) -> Answer<Option<ReleaseVersion>> {
-        Ok(releases::latest_deployed(&mut *api.pool().acquire().await?, self.app.id).await?)
     }
 
     fn lines(self, api: Api) -> Response {
