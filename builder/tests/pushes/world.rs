@@ -244,12 +244,17 @@ impl Drop for World {
         if std::thread::panicking() {
             eprintln!("--- log of the builder ---\n{}", self.log());
         }
-        // The registry's port is this test's own, so these images are too.
+        // The registry's port is this test's own, so these names are too. Names, not ids: an image of the same bytes may
+        // be another test's as well.
+        let format = "{{.Repository}} {{.Tag}} {{.Digest}}";
         let reference = format!("reference={}/*", self.registry.host);
-        let images =
-            std::process::Command::new("docker").args(["images", "-q", "--no-trunc", "--filter", &reference]).output();
-        for image in String::from_utf8_lossy(&images.unwrap().stdout).lines() {
-            let _ = std::process::Command::new("docker").args(["rmi", "-f", image]).output();
+        let images = std::process::Command::new("docker")
+            .args(["images", "--digests", "--format", format, "--filter", &reference])
+            .output();
+        for line in String::from_utf8_lossy(&images.unwrap().stdout).lines() {
+            let [repository, tag, digest] = line.split(' ').collect::<Vec<_>>()[..] else { continue };
+            let name = if tag == "<none>" { format!("{repository}@{digest}") } else { format!("{repository}:{tag}") };
+            let _ = std::process::Command::new("docker").args(["rmi", &name]).output();
         }
     }
 }
