@@ -11,6 +11,9 @@ use nix::unistd::{User, geteuid};
 
 use crate::error::Error;
 
+/// Longest path of the data folder: below it lie unix sockets, whose paths may have 107 bytes.
+const LONGEST: usize = 75;
+
 /// The data folder, held by this process alone for as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Data {
@@ -36,6 +39,10 @@ impl Data {
         };
         make_folder(&root)?;
         let root = root.canonicalize().map_err(|error| failed("use", &root, &error))?;
+        if root.as_os_str().len() > LONGEST {
+            return Err(Error::new(format!("the path {} is too long: sockets are made below it", root.display()))
+                .hint(format!("choose a folder with a path of at most {LONGEST} bytes: paas up --data FOLDER")));
+        }
         let lock = lock(&root)?;
         let data = Self { root, _lock: lock };
         make_folder(&data.run())?;

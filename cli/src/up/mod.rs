@@ -25,7 +25,7 @@ use self::{
     data::Data,
     logs::Logs,
     ports::Port,
-    postgres::{Address, Cluster},
+    postgres::Cluster,
     prerequisites::Programs,
     services::{BUILDER, CONTROLLER, ROUTER, Wiring},
     summary::Summary,
@@ -50,11 +50,11 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<(), E
     let mut supervisor = Supervisor::new(paas, data.run(), logs.clone());
     let started = tokio::select! {
         started = start(&mut supervisor, &arguments, &data, programs) => {
-            started.and_then(|(summary, address)| summary.tell(context.printer).map(|()| Some(address)))
+            started.and_then(|summary| summary.tell(context.printer)).map(|()| true)
         }
-        () = signals.next() => Ok(None),
+        () = signals.next() => Ok(false),
     };
-    if let Ok(Some(_)) = started {
+    if let Ok(true) = started {
         signals.next().await;
     }
     stop(supervisor, &logs, &mut signals).await;
@@ -67,7 +67,7 @@ async fn start(
     arguments: &Arguments,
     data: &Data,
     programs: Programs,
-) -> Result<(Summary, Option<Address>), Error> {
+) -> Result<Summary, Error> {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let host = arguments.host();
     let http = Port::take(host, arguments.http_port, "--http-port")?;
@@ -93,12 +93,9 @@ async fn start(
         router_token: data.secret("router.token")?,
         hold: arguments.hold.clone(),
     };
-    let mut address = None;
     if wiring.private_database {
         let cluster = Cluster::open(data, supervisor.paas()).await?;
-        let reached = cluster.address()?;
-        wiring.database_url = reached.url.clone().into();
-        address = Some(reached);
+        wiring.database_url = cluster.url()?.into();
         supervisor.start(cluster.service()).await?;
     }
     if let Some((program, port)) = registry {
@@ -110,7 +107,7 @@ async fn start(
     supervisor.start(wiring.controller(data, &programs, controller)?).await?;
     supervisor.start(wiring.builder(data, &programs, ssh, builder_health)?).await?;
     supervisor.start(wiring.router(data, &programs, http, router_health)?).await?;
-    Ok((summary, address))
+    Ok(summary)
 }
 
 /// Stops everything in order; a second signal kills what still runs.

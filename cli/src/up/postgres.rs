@@ -5,7 +5,6 @@
 
 use std::{
     ffi::OsString,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -27,8 +26,6 @@ use crate::error::Error;
 pub(crate) const NAME: &str = "postgres";
 /// Role and database.
 const ROLE: &str = "paas";
-/// Longest path of a unix socket.
-const SOCKET_PATH: usize = 107;
 /// Settings of a small server that loses nothing.
 const SETTINGS: [&str; 11] = [
     "listen_addresses=",
@@ -70,17 +67,13 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// How one reaches it. The folder of its socket is the cluster itself, or, when that path is too long for a socket, a
-    /// link to it that lives as long as the returned value.
-    pub(crate) fn address(&self) -> Result<Address, Error> {
-        let socket = self.folder.join(".s.PGSQL.5432");
-        let link = (socket.as_os_str().len() > SOCKET_PATH).then(|| Link::to(&self.folder)).transpose()?;
-        let folder = link.as_ref().map_or(self.folder.as_path(), |link| &link.path);
+    /// How one reaches it: its socket lies in its own folder.
+    pub(crate) fn url(&self) -> Result<String, Error> {
         let mut url = Url::parse(&format!("postgres://{ROLE}@localhost/{ROLE}"))
             .map_err(|error| Error::new(format!("no address for Postgres: {error}")))?;
-        let folder = folder.to_str().ok_or_else(|| Error::new("the data folder's path is not UTF-8"))?;
+        let folder = self.folder.to_str().ok_or_else(|| Error::new("the data folder's path is not UTF-8"))?;
         url.query_pairs_mut().append_pair("host", folder);
-        Ok(Address { url: url.into(), _link: link })
+        Ok(url.into())
     }
 
     /// How it is run.
@@ -160,35 +153,6 @@ async fn once(launch: &Launch, data: &Data, paas: &Path, input: &str) -> Result<
     Err(Error::new(format!("cannot make a Postgres cluster ({}):\n{}", output.status, told.trim())))
 }
 
-/// How one reaches the cluster.
-#[derive(Debug)]
-pub(crate) struct Address {
-    /// For the controller.
-    pub(crate) url: String,
-    _link: Option<Link>,
-}
-
-/// A short path to a folder, gone when this value is.
-#[derive(Debug)]
-struct Link {
-    path: PathBuf,
-}
-
-impl Link {
-    fn to(folder: &Path) -> Result<Self, Error> {
-        // A new name each time: one that somebody else made there is never followed.
-        let path = std::env::temp_dir().join(format!("paas-{}", uuid::Uuid::new_v4().simple()));
-        symlink(folder, &path).map_err(|error| failed("make a link at", &path, &error))?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
 /// The folders with Postgres's programs and their major versions, the newest last.
 pub(crate) fn binaries() -> Vec<(u32, PathBuf)> {
     let mut found: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
@@ -224,20 +188,6 @@ mod tests {
 
     fn cluster(folder: &Path) -> Cluster {
         Cluster { binaries: PathBuf::new(), folder: folder.to_path_buf(), owner: None }
-    }
-
-    #[test]
-    fn reaches_a_folder_whose_path_is_too_long_for_a_socket() {
-        let temporary = tempfile::tempdir().unwrap();
-        let long = temporary.path().join("a".repeat(100));
-        std::fs::create_dir(&long).unwrap();
-        let address = cluster(&long).address().unwrap();
-        let url = Url::parse(&address.url).unwrap();
-        let folder = PathBuf::from(url.query_pairs().find(|(name, _)| name == "host").unwrap().1.into_owned());
-        assert!(folder.join(".s.PGSQL.5432").as_os_str().len() <= SOCKET_PATH);
-        assert_eq!(folder.canonicalize().unwrap(), long.canonicalize().unwrap());
-        drop(address);
-        assert!(!folder.exists());
     }
 
     #[test]

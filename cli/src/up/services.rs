@@ -122,6 +122,8 @@ impl Wiring {
         ports: Vec<Port>,
         ready: Ready,
     ) -> Service {
+        // Its lines go through the supervisor, which is no terminal.
+        environment.push(("NO_COLOR", "1".into()));
         if let Some(hold) = &self.hold {
             environment.push(("PAAS_HOLD", hold.into()));
         }
