@@ -68,9 +68,14 @@ impl Context {
         App::meant(option, self.session()?)
     }
 
-    /// A warning when controller and `paas` speak different versions of the API.
-    pub(crate) fn version_warning(&self) -> Option<String> {
-        let server = self.client.get()?.server_version()?.unwrap_or_default();
+    /// A warning when controller and `paas` speak different versions of the API. What told no version and left the
+    /// command undone is most likely no controller, and the command has said so.
+    pub(crate) fn version_warning(&self, done: bool) -> Option<String> {
+        let server = self.client.get()?.server_version()?;
+        if server.is_none() && !done {
+            return None;
+        }
+        let server = server.unwrap_or_default();
         if is_compatible(server) {
             return None;
         }

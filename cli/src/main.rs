@@ -33,7 +33,7 @@ fn run(arguments: Arguments) -> Result<(), Error> {
         .map_err(|error| Error::new(format!("cannot start: {error}")))?;
     let context = Context::new(&arguments);
     let outcome = runtime.block_on(arguments.command.run(&context));
-    if let Some(warning) = context.version_warning() {
+    if let Some(warning) = context.version_warning(outcome.is_ok()) {
         say(&warning);
     }
     // A prompt or a blocked read on a thread must not hold the exit.

@@ -51,9 +51,18 @@ fn refused(status: StatusCode, body: Option<&ErrorBody>, raw: &str, controller: 
 /// The words of a refusal of a known shape; the body itself of any other.
 fn plain(status: StatusCode, body: Option<&ErrorBody>, raw: &str) -> String {
     match body {
+        Some(ErrorBody::Fields(fields)) => {
+            let texts = fields.iter().flat_map(|(field, texts)| texts.iter().map(move |text| on_field(field, text)));
+            texts.collect::<Vec<_>>().join("\n")
+        }
         Some(body) => body.message(),
         None => format!("Unknown Error ({}): {}", status.as_u16(), cut(raw)),
     }
+}
+
+/// What is wrong with a field, with the field's name where the text needs it.
+fn on_field(field: &str, text: &str) -> String {
+    if text.starts_with("This field") { format!("{field}: {text}") } else { text.to_owned() }
 }
 
 fn bad_request(body: Option<&ErrorBody>, raw: &str) -> String {
@@ -215,7 +224,8 @@ mod tests {
             (400, r#"{"public":["Key contains invalid base64 chars"]}"#, "A key is required"),
             (400, r#"{"detail":"version cannot be below 0"}"#, "The given version is invalid"),
             (400, r#"{"detail":"Cannot roll back to initial release."}"#, "Cannot roll back to initial release."),
-            (400, r#"{"values":["PORT can only be a numeric value"]}"#, "values: PORT can only be a numeric value"),
+            (400, r#"{"values":["PORT can only be a numeric value"]}"#, "PORT can only be a numeric value"),
+            (400, r#"{"sha":["This field is too long."]}"#, "sha: This field is too long."),
             (400, "oh", "Unknown Error (400): oh"),
             (401, r#"{"detail":"Invalid token."}"#, "Unauthorized: Missing or Invalid Token"),
             (403, r#"{"detail":"Registration is disabled"}"#, "Registration is disabled"),
