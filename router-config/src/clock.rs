@@ -1,13 +1,15 @@
-//! Milliseconds since the process started: a moment that fits into an atomic.
+//! Milliseconds on a clock that only goes forward: a moment that fits into an atomic.
+//!
+//! The coarse clock of the kernel: a few milliseconds wide, and asked several times a request.
 
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+use nix::time::{ClockId, clock_gettime};
 
 /// Now. Never 0, so that 0 can stand for "never".
 pub(crate) fn millis() -> u64 {
-    in_millis(START.elapsed()).saturating_add(1)
+    // This clock exists on every Linux; without it no limit would ever be over.
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |now| in_millis(now.into())).saturating_add(1)
 }
 
 /// A duration in whole milliseconds.

@@ -58,17 +58,19 @@ impl Activity {
         loop {
             let wait = match limit(self.phase()) {
                 None => pause,
-                Some(limit) => {
-                    let since = Duration::from_millis(self.since.load(Ordering::Relaxed));
-                    let now = Duration::from_millis(clock::millis());
-                    match (since + limit).checked_sub(now) {
-                        None | Some(Duration::ZERO) => return,
-                        Some(left) => left.min(pause),
-                    }
-                }
+                Some(limit) => match limit.checked_sub(self.unchanged_for()) {
+                    None | Some(Duration::ZERO) => return,
+                    Some(left) => left.min(pause),
+                },
             };
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Time since the last sign of life.
+    pub(super) fn unchanged_for(&self) -> Duration {
+        let since = self.since.load(Ordering::Relaxed);
+        Duration::from_millis(clock::millis().saturating_sub(since))
     }
 
     fn touch(&self) {

@@ -6,8 +6,9 @@
 //! - A request that hyper hands back was not sent at all: it goes to a fresh connection.
 //! - An idempotent request without a body may run twice (RFC 9110, 9.2.2): when the connection
 //!   breaks before an answer, it goes to a fresh connection.
-//! - Every other request goes to a fresh connection in the first place. A kept one may be closed
-//!   by the target in the very moment of its reuse, and then nobody knows what the target did.
+//! - Every other request is sent once. So it goes to a fresh connection, or to one that was used
+//!   a moment ago: an older one may be closed by the target in the very moment of its reuse, and
+//!   then nobody knows what the target did.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -138,7 +139,7 @@ async fn send(
     mut request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Exchange), Page> {
     let repeatable = matches!(request.body(), RequestBody::Empty) && request.method().is_idempotent();
-    let mut reuse = repeatable;
+    let mut reuse = true;
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut failure = Page::NoTarget;
     let mut next = Some(first);
@@ -150,7 +151,11 @@ async fn send(
                 _ => return Err(failure),
             },
         };
-        let kept = if reuse { worker.pool.take(lease.target()) } else { None };
+        let kept = match (reuse, repeatable) {
+            (true, true) => worker.pool.take(lease.target()),
+            (true, false) => worker.pool.take_certain(lease.target()).await,
+            (false, _) => None,
+        };
         let fresh = kept.is_none();
         let mut connection = match kept {
             Some(connection) => connection,

@@ -28,6 +28,9 @@ const KEPT_PER_TARGET: usize = 256;
 /// An idle connection is closed after this, before most servers would close it.
 const KEPT_FOR: Duration = Duration::from_mins(1);
 
+/// No server closes a connection this soon after an answer without having announced it.
+const CERTAIN_FOR: Duration = Duration::from_secs(1);
+
 /// How often a connection that may be idle without limit is looked at.
 const PAUSE: Duration = Duration::from_mins(1);
 
@@ -108,6 +111,17 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// The same for a request that must not be sent twice: only a connection that was used a
+    /// moment ago, and that is still open after all news from the network was heard.
+    pub(super) async fn take_certain(&self, target: &TargetState) -> Option<Connection> {
+        let connection = self.take(target)?;
+        if connection.activity.unchanged_for() > CERTAIN_FOR {
+            return None;
+        }
+        tokio::task::yield_now().await;
+        connection.sender.is_ready().then_some(connection)
     }
 
     /// Keeps a connection whose answer was read to its end.

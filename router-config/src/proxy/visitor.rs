@@ -26,6 +26,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// … and only so much of it.
 const LINGER_BYTES: usize = 1024 * 1024;
 
+/// A visitor that has just come may be about to ask, and a stop waits this long for that.
+const COMING: Duration = Duration::from_millis(500);
+
 /// What all requests of one connection share.
 #[derive(Debug)]
 pub(super) struct Visitor {
@@ -96,6 +99,11 @@ async fn guard(worker: Rc<Worker>, activity: Arc<Activity>, overdue: Alarm, stop
     tokio::select! {
         () = &mut too_long => {}
         () = worker.stop.cancelled() => {
+            let coming = activity.overdue(COMING / 10, |phase| match phase {
+                Phase::Head => Some(COMING),
+                Phase::Busy | Phase::Idle => Some(Duration::ZERO),
+            });
+            coming.await;
             stop.ring();
             too_long.await;
         }

@@ -299,6 +299,21 @@ async fn a_stop_finishes_what_runs_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn a_stop_answers_who_has_just_come() {
+    let backend = Backend::saying("hello").await;
+    let router = Router::to(&[backend.address]);
+    let mut come = router.visitor().await;
+    let mut asking = router.visitor().await;
+    asking.send("GET / HTTP/1.1\r\n").await;
+    let stopping = tokio::spawn(router.stop(Duration::from_secs(20)));
+    come.send(get("app.test", "/")).await;
+    asking.send("Host: app.test\r\n\r\n").await;
+    assert_eq!(come.reply().await.body, "hello");
+    assert_eq!(asking.reply().await.body, "hello");
+    in_time(stopping).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stop_does_not_wait_for_ever() {
     let backend = Backend::start(|_| std::future::pending()).await;
     let router = Router::to(&[backend.address]);

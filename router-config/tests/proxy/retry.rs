@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use paas_router::proxy::Limits;
 
@@ -75,15 +76,45 @@ async fn many_stale_connections_are_no_failure() {
 }
 
 #[tokio::test]
-async fn what_must_not_run_twice_never_rides_on_a_kept_connection() {
+async fn what_must_not_run_twice_never_rides_on_an_old_connection() {
     let (address, _task) = raw_backend(|mut visitor: Visitor, _| async move {
-        // Each connection answers once and closes at the second request, read or not.
+        visitor.head().await.unwrap();
+        visitor.exactly(5).await;
+        visitor.send(ANSWER).await;
+        // What comes later is read and not answered.
+        visitor.head().await;
+    })
+    .await;
+    let router = Router::to(&[address]);
+    let mut visitor = router.visitor().await;
+    for _ in 0..3 {
+        visitor.send(POST).await;
+        assert_eq!(visitor.reply().await.status, 200);
+        tokio::time::sleep(Duration::from_millis(1300)).await;
+    }
+}
+
+#[tokio::test]
+async fn many_posts_share_connections() {
+    let backend = Backend::echo().await;
+    let router = Router::to(&[backend.address]);
+    let mut visitor = router.visitor().await;
+    for _ in 0..200 {
+        visitor.send(POST).await;
+        assert!(visitor.reply().await.body.ends_with("\n\nhello"));
+    }
+    assert!(backend.connections() < 10, "{}", backend.connections());
+}
+
+#[tokio::test]
+async fn what_must_not_run_twice_never_rides_on_a_closed_connection() {
+    let (address, _task) = raw_backend(|mut visitor: Visitor, _| async move {
+        // Each connection answers once and closes at once, without having said so.
         let head = visitor.head().await.unwrap();
         if head.starts_with("POST") {
             visitor.exactly(5).await;
         }
         visitor.send(ANSWER).await;
-        visitor.head().await;
     })
     .await;
     let router = Router::to(&[address]);
@@ -166,7 +197,7 @@ async fn a_request_that_times_out_is_not_sent_again() {
         }
     })
     .await;
-    let router = Router::limited(Limits { response: std::time::Duration::from_millis(300), ..Limits::default() });
+    let router = Router::limited(Limits { response: Duration::from_millis(300), ..Limits::default() });
     router.serve(1, &[route("app.test", &[address])]);
     assert_eq!(router.get("app.test", "/").await.status, 504);
     assert_eq!(heads.load(Ordering::SeqCst), 1);
