@@ -13,6 +13,7 @@
 #![allow(clippy::allow_attributes, reason = "the lines above hold for a whole crate")]
 
 pub mod app;
+pub mod bench;
 pub mod docker;
 pub mod image;
 pub mod load;

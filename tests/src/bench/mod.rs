@@ -1,0 +1,175 @@
+//! Benchmarks: every figure of ours stands beside a floor that is measured in the same run, on the same machine.
+//!
+//! A floor is the least that the same work costs without us: plain OpenSSH and a shell hook, a bare container, nginx.
+//! Ours and the floor take turns, so that whatever else the machine does falls on both. Ratios travel to other machines,
+//! absolute times do not.
+
+#![allow(clippy::cast_precision_loss, reason = "figures are no exact numbers")]
+
+mod idle;
+mod machine;
+mod open_loop;
+mod openssh;
+mod process;
+mod proxies;
+mod publisher;
+mod push;
+mod report;
+mod rollout;
+mod router;
+mod swap;
+mod transfer;
+
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Platform, Start, User};
+use report::{Figure, Report};
+
+/// Measures the platform beside its floors. Ends with 1 when a figure is beyond what it must hold.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "bench", version)]
+pub struct Settings {
+    /// Few rounds: a first look, in less than two minutes.
+    #[arg(long)]
+    pub quick: bool,
+    /// Only these parts; all when none is given.
+    #[arg(value_enum)]
+    pub parts: Vec<Part>,
+    /// Where the figures go as JSON; `bench.json` in the target folder when not given.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Part {
+    /// From `git push` to an answer of the new version.
+    Push,
+    /// Config changes and rollbacks.
+    Rollout,
+    /// Memory and CPU time without visitors.
+    Idle,
+    /// Large and many files through git.
+    Transfer,
+    /// The router beside nginx.
+    Router,
+    /// A new routing table of 10,000 hosts.
+    Swap,
+}
+
+impl Settings {
+    fn parts(&self) -> BTreeSet<Part> {
+        if self.parts.is_empty() {
+            Part::value_variants().iter().copied().collect()
+        } else {
+            self.parts.iter().copied().collect()
+        }
+    }
+
+    /// How often something is done: `often`, or `seldom` in a first look.
+    fn rounds(&self, often: usize, seldom: usize) -> usize {
+        if self.quick { seldom } else { often }
+    }
+}
+
+/// Measures, prints and writes what was asked for.
+pub async fn run(settings: Settings) -> ExitCode {
+    let measured = async {
+        // Ctrl-C must not leave containers behind: it ends the measuring, and what was started goes with it.
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            report = measure(&settings) => report,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("terminated"),
+        }
+    };
+    match finish(&settings, measured.await) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("bench: {error:?}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn finish(settings: &Settings, report: anyhow::Result<Report>) -> anyhow::Result<bool> {
+    let report = report?;
+    let path = match &settings.json {
+        Some(path) => path.clone(),
+        None => target_folder()?.join("bench.json"),
+    };
+    std::fs::write(&path, report.json()?).with_context(|| format!("cannot write {}", path.display()))?;
+    tell(&report.table());
+    tell(&format!("written to {}", path.display()));
+    Ok(report.holds())
+}
+
+async fn measure(settings: &Settings) -> anyhow::Result<Report> {
+    let parts = settings.parts();
+    let mut report = Report::new(machine::describe(), settings.quick);
+    if parts.contains(&Part::Router) {
+        report.add(router::measure(settings).await?);
+    }
+    if parts.contains(&Part::Swap) {
+        report.add(swap::measure(settings).await?);
+    }
+    if parts.iter().any(|part| *part < Part::Router) {
+        say("starting a platform");
+        let platform = Platform::start(&Start::default())?;
+        let figures = on_platform(&platform, settings, &parts).await;
+        if figures.is_err() {
+            platform.tell_log();
+        }
+        report.add(figures?);
+    }
+    Ok(report)
+}
+
+async fn on_platform(
+    platform: &Platform,
+    settings: &Settings,
+    parts: &BTreeSet<Part>,
+) -> anyhow::Result<Vec<Figure>> {
+    let user = User::new(platform)?;
+    let app = push::deployed(&user)?;
+    let mut figures = Vec::new();
+    if parts.contains(&Part::Idle) {
+        figures.extend(idle::measure(platform, settings, "one app").await?);
+    }
+    if parts.contains(&Part::Push) {
+        figures.extend(push::measure(&app, settings).await?);
+    }
+    if parts.contains(&Part::Rollout) {
+        figures.extend(rollout::measure(&app, settings).await?);
+    }
+    if parts.contains(&Part::Transfer) {
+        figures.extend(transfer::measure(&user, settings).await?);
+    }
+    if parts.contains(&Part::Idle) && parts.len() > 1 {
+        figures.extend(idle::measure(platform, settings, "after all this").await?);
+    }
+    Ok(figures)
+}
+
+/// `target` of the build that this program is from.
+fn target_folder() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.ancestors().nth(2).context("this program is in no target folder")?.to_path_buf())
+}
+
+#[allow(clippy::print_stdout, reason = "what the program is for")]
+fn tell(text: &str) {
+    println!("{text}");
+}
+
+/// What happens, for whoever waits.
+#[allow(clippy::print_stderr, reason = "for whoever waits")]
+fn say(text: &str) {
+    eprintln!("bench: {text}");
+}
