@@ -17,7 +17,7 @@ use nix::{
 };
 use serde::Deserialize;
 
-use crate::{User, binary, succeed};
+use crate::{User, binary, docker, succeed};
 
 /// How a platform is started.
 #[derive(Debug, Default, Clone)]
@@ -192,15 +192,16 @@ impl Platform {
         Ok(())
     }
 
-    /// Stops everything and removes containers and networks of this installation.
+    /// Stops everything and removes the containers, networks and images of this installation.
     pub fn take_down(&self) {
         let installation = self.installation();
         if let Err(error) = self.stop() {
             complain(&format!("{error:#}"));
         }
         if let Some(installation) = installation {
-            remove_all(&installation);
+            docker::remove_labelled(&format!("paas.installation={installation}"));
         }
+        docker::remove_images(&format!("{}/*", self.addresses.registry));
     }
 
     /// The id that labels what this platform runs.
@@ -221,20 +222,6 @@ impl Drop for Platform {
 #[allow(clippy::print_stderr, reason = "the end of a run has nobody else to tell")]
 fn complain(text: &str) {
     eprintln!("taking a test platform down: {text}");
-}
-
-fn remove_all(installation: &str) {
-    let filter = format!("label=paas.installation={installation}");
-    for (list, remove) in [
-        (vec!["ps", "-aq", "--filter", &filter], vec!["rm", "-f", "-v"]),
-        (vec!["network", "ls", "-q", "--filter", &filter], vec!["network", "rm"]),
-    ] {
-        let Ok(output) = Command::new("docker").args(list).output() else { return };
-        let ids = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !ids.trim().is_empty() {
-            let _ = Command::new("docker").args(remove).args(ids.split_whitespace()).output();
-        }
-    }
 }
 
 /// Starts `paas up` so that it ends with us, whatever happens to us, and reads where it listens.

@@ -80,8 +80,7 @@ impl Settings {
 pub async fn run(settings: Settings) -> ExitCode {
     let measured = async {
         // Ctrl-C must not leave containers behind: it ends the measuring, and what was started goes with it.
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         tokio::select! {
             report = measure(&settings) => report,
             _ = interrupt.recv() => bail!("interrupted"),
@@ -131,11 +130,7 @@ async fn measure(settings: &Settings) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-async fn on_platform(
-    platform: &Platform,
-    settings: &Settings,
-    parts: &BTreeSet<Part>,
-) -> anyhow::Result<Vec<Figure>> {
+async fn on_platform(platform: &Platform, settings: &Settings, parts: &BTreeSet<Part>) -> anyhow::Result<Vec<Figure>> {
     let user = User::new(platform)?;
     let app = push::deployed(&user)?;
     let mut figures = Vec::new();

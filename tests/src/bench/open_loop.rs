@@ -33,7 +33,9 @@ pub(super) fn visit(
     let start = Instant::now() + Duration::from_millis(200);
     let mut latencies = thread::scope(|scope| {
         let visitors: Vec<_> = (0..u32::try_from(connections)?)
-            .map(|number| scope.spawn(move || visit_alone(address, host, start + gap * number, every, start + duration)))
+            .map(|number| {
+                scope.spawn(move || visit_alone(address, host, start + gap * number, every, start + duration))
+            })
             .collect();
         let mut latencies = Vec::new();
         for visitor in visitors {

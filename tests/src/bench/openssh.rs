@@ -28,7 +28,8 @@ impl OpenSsh {
     pub(super) async fn start(user: &User<'_>) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("paas-bench-ssh-").tempdir()?;
         let path = |name: &str| folder.path().join(name);
-        let keygen = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path("host")).output()?;
+        let keygen =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path("host")).output()?;
         succeed(&keygen)?;
         fs::copy(user.home.join(".ssh/id_ed25519.pub"), path("authorized_keys"))?;
         let port = free_port()?;

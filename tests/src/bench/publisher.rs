@@ -30,7 +30,9 @@ impl Publisher {
             while let Ok((stream, _)) = listener.accept().await {
                 let published = published.clone();
                 let answering = service_fn(move |request| answer(request, published.clone()));
-                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answering));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answering),
+                );
             }
         });
         Ok(Self { url, table, server })

@@ -1,7 +1,7 @@
 //! From `git push` to an answer of the new version, beside the least that this costs: OpenSSH, a hook, `docker build`,
 //! `docker run`.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use super::{
     report::{Bound, Figure, Samples},
     say,
 };
-use crate::{App, Repository, User, random_name};
+use crate::{App, Repository, User, docker, random_name};
 
 /// What every app of the benchmarks is: a web server that tells its version and its release, and nothing else.
 const DOCKERFILE: &str = r#"FROM scratch
@@ -28,7 +28,8 @@ pub(super) const PAUSE: Duration = Duration::from_millis(1500);
 /// Writes the app's files.
 pub(super) fn write_app(folder: &Path) -> anyhow::Result<()> {
     fs::write(folder.join("Dockerfile"), DOCKERFILE)?;
-    fs::copy("/bin/busybox", folder.join("busybox")).context("no /bin/busybox; install it: apt-get install busybox-static")?;
+    fs::copy("/bin/busybox", folder.join("busybox"))
+        .context("no /bin/busybox; install it: apt-get install busybox-static")?;
     Ok(fs::write(folder.join("index.html"), "version 0\n")?)
 }
 
@@ -92,27 +93,8 @@ impl<'u> Floor<'u> {
 
 impl Drop for Floor<'_> {
     fn drop(&mut self) {
-        remove_containers(&format!("paas.bench={}", self.tag));
-        remove_images(&self.tag);
-    }
-}
-
-/// Removes containers with this label.
-pub(super) fn remove_containers(label: &str) {
-    let filter = format!("label={label}");
-    remove(&["ps", "-aq", "--filter", &filter], &["rm", "-f", "-v"]);
-}
-
-/// Removes images of this repository.
-pub(super) fn remove_images(repository: &str) {
-    remove(&["images", "-q", repository], &["rmi", "-f"]);
-}
-
-fn remove(list: &[&str], remove: &[&str]) {
-    let Ok(listed) = Command::new("docker").args(list).output() else { return };
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    if !listed.trim().is_empty() {
-        let _ = Command::new("docker").args(remove).args(listed.split_whitespace()).output();
+        docker::remove_labelled(&format!("paas.bench={}", self.tag));
+        docker::remove_images(&self.tag);
     }
 }
 
@@ -141,6 +123,9 @@ async fn push_and_visit(app: &App<'_>, version: usize) -> anyhow::Result<f64> {
     let (started, said) = push(&app.repository, app.user, "deis", version)?;
     let seen = app.get("/").await?;
     let took = started.elapsed();
-    ensure!(seen.status == 200 && seen.text == page(version), "after the push a visitor saw {seen:?}; it said:\n{said}");
+    ensure!(
+        seen.status == 200 && seen.text == page(version),
+        "after the push a visitor saw {seen:?}; it said:\n{said}"
+    );
     Ok(took.as_secs_f64())
 }

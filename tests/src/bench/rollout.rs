@@ -18,11 +18,11 @@ use tokio::time::Instant;
 
 use super::{
     Settings,
-    push::{PAUSE, remove_containers, remove_images, write_app},
+    push::{PAUSE, write_app},
     report::{Bound, Figure, Samples},
     say,
 };
-use crate::{App, random_name, succeed};
+use crate::{App, docker as engine, random_name, succeed};
 
 /// A visitor looks again after this.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -136,7 +136,8 @@ impl Floor {
         let folder = app.user.home.join(&floor.tag);
         std::fs::create_dir(&folder)?;
         write_app(&folder)?;
-        let build = Command::new("docker").args(["build", "-q", "-t", &floor.tag, "."]).current_dir(&folder).output()?;
+        let build =
+            Command::new("docker").args(["build", "-q", "-t", &floor.tag, "."]).current_dir(&folder).output()?;
         succeed(&build).context("docker build of the bare container's image")?;
         Ok(floor)
     }
@@ -158,15 +159,15 @@ impl Floor {
         let address = SocketAddr::new(address.parse()?, 8000);
         until(&self.visitor, address, "bare.localhost", |answer| answer == "v1\n").await?;
         let took = milliseconds(started);
-        remove_containers(&format!("paas.bench={}", self.tag));
+        engine::remove_labelled(&format!("paas.bench={}", self.tag));
         Ok(took)
     }
 }
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        remove_containers(&format!("paas.bench={}", self.tag));
-        remove_images(&self.tag);
+        engine::remove_labelled(&format!("paas.bench={}", self.tag));
+        engine::remove_images(&self.tag);
     }
 }
 

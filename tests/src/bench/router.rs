@@ -37,7 +37,8 @@ pub(super) async fn measure(settings: &Settings) -> anyhow::Result<Vec<Figure>> 
         serves(address, HOST).await?;
         load(address, Duration::from_secs(1))?;
     }
-    let [mut throughput, mut cpu, mut middle, mut tail] = [const { Samples { ours: Vec::new(), floor: Vec::new() } }; 4];
+    let [mut throughput, mut cpu, mut middle, mut tail] =
+        [const { Samples { ours: Vec::new(), floor: Vec::new() } }; 4];
     for number in 0..settings.rounds(5, 2) {
         for ours in [number % 2 == 0, number % 2 == 1] {
             let (address, process) =

@@ -104,7 +104,8 @@ fn random_bytes(user: &User<'_>) -> anyhow::Result<Load> {
 fn small_files(user: &User<'_>) -> anyhow::Result<Load> {
     let repository = repository(user, "small-files")?;
     for file in 0..20_000 {
-        repository.write(&format!("{}/{file}.txt", file / 200), &format!("file {file} {:016x}\n", rand::random::<u64>()))?;
+        repository
+            .write(&format!("{}/{file}.txt", file / 200), &format!("file {file} {:016x}\n", rand::random::<u64>()))?;
     }
     pack(&repository)?;
     Ok(Load { name: "20,000 small files", unit: "files/s", amount: 20_000.0, repository })
