@@ -1,4 +1,11 @@
 //! What every scheduler does: one list of behaviours, run on all of them, and what a Docker engine adds to it.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that finds something else than it expects has failed"
+)]
 
 mod bench;
 mod contract;

@@ -9,6 +9,10 @@ use crate::scheduler::SchedulerError;
 /// No single answer of a healthy engine takes longer; starts wait for each other inside it.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Words of the engine's that blame the image or the command, whatever status they come with.
+const ABOUT_THE_PROCESS: [&str; 5] =
+    ["OCI runtime", "runc create failed", "failed to create shim", "unable to find user", "unable to find group"];
+
 /// A client that agrees with the engine on the version of its API the first time that it is reached, and anew after the
 /// engine was away: it may have come back as another version.
 #[derive(Debug)]
@@ -54,8 +58,7 @@ fn connect(address: &str) -> Result<Docker, Error> {
 pub(super) fn explain(error: Error) -> SchedulerError {
     match error {
         Error::DockerResponseServerError { status_code, message } => {
-            let about_process = ["OCI runtime", "runc create failed", "failed to create shim"];
-            if matches!(status_code, 400 | 404 | 409) || about_process.iter().any(|text| message.contains(text)) {
+            if matches!(status_code, 400 | 404 | 409) || ABOUT_THE_PROCESS.iter().any(|text| message.contains(text)) {
                 SchedulerError::Refused(message)
             } else {
                 SchedulerError::Unavailable(message)

@@ -157,10 +157,12 @@ async fn follow(
     }
 }
 
-/// Makes lines of the engine's pieces: a piece that does not end a line is all that is kept of it.
+/// Makes lines of the engine's pieces. Pieces of one line bear the same moment, and all but the last have no line end;
+/// some engines forget that of the last one too. The first piece is all that is kept.
 #[derive(Default)]
 struct Cutter {
-    in_line: [bool; 2],
+    /// Moment of the piece before, by stream, if it did not end its line.
+    open: [Option<DateTime<Utc>>; 2],
 }
 
 impl Cutter {
@@ -171,14 +173,13 @@ impl Cutter {
                 (0, message)
             }
         };
-        let in_line = self.in_line.get_mut(stream)?;
-        let continues = std::mem::replace(in_line, !message.ends_with(b"\n"));
-        if continues {
-            return None;
-        }
         let space = message.iter().position(|byte| *byte == b' ')?;
         let (moment, text) = message.split_at_checked(space)?;
         let moment = DateTime::parse_from_rfc3339(std::str::from_utf8(moment).ok()?).ok()?.with_timezone(&Utc);
+        let open = (!message.ends_with(b"\n")).then_some(moment);
+        if std::mem::replace(self.open.get_mut(stream)?, open) == Some(moment) {
+            return None;
+        }
         let text = text.get(1..)?;
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
@@ -227,13 +228,13 @@ mod tests {
     #[test]
     fn of_a_long_line_the_first_piece_is_kept() {
         let mut cutter = Cutter::default();
-        let pieces = ["1\n", "2", "2b", "2c\n", "3\r\n"].map(|text| format!("2026-01-01T00:00:00.5Z {text}"));
+        let pieces = ["1Z 1\n", "2Z 2", "2Z 2b", "2Z 2c\n", "3Z 3", "3Z 3b", "4Z 4\r\n", "5Z 5"];
         let texts: Vec<String> = pieces
             .iter()
-            .filter_map(|text| cutter.line(&LogOutput::StdOut { message: text.clone().into() }))
+            .filter_map(|text| cutter.line(&LogOutput::StdOut { message: format!("2026-01-01T00:00:0{text}").into() }))
             .map(|(_, text)| text)
             .collect();
-        assert_eq!(texts, ["1", "2", "3"]);
+        assert_eq!(texts, ["1", "2", "3", "4", "5"]);
     }
 
     #[test]
