@@ -3,6 +3,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test that finds something else than it expects has failed"
 )]
@@ -11,4 +12,5 @@ mod bench;
 mod contract;
 mod docker;
 mod image;
+mod latency;
 mod second_engine;
