@@ -49,7 +49,7 @@ pub async fn settled(platform: &Platform, id: Uuid) -> Outcome {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, deployment.id = %id, "cannot see how a deployment goes; looking again")
+                tracing::warn!(%error, deployment.id = %id, "cannot see how a deployment goes; looking again");
             }
         }
         hearing.wait_for(LOOK_AGAIN, |signal| matches!(signal, Signal::Progress(_))).await;
