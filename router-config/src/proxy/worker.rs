@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use tokio::net::{TcpListener, TcpStream};
@@ -70,7 +69,9 @@ async fn work(start: Start) -> std::io::Result<()> {
     let listener = TcpListener::from_std(start.listener)?;
     let serving = async {
         accept(&worker, &listener, &start.places).await;
-        drop(listener);
+        if let Ok(listener) = listener.into_std() {
+            accept_waiting(&worker, &listener, &start.places).await;
+        }
         worker.tasks.close();
         worker.tasks.wait().await;
     };
@@ -81,7 +82,7 @@ async fn work(start: Start) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Takes connections until the stop, then those that were already waiting.
+/// Takes connections until the stop.
 async fn accept(worker: &Rc<Worker>, listener: &TcpListener, places: &Arc<Semaphore>) {
     loop {
         let accepted = tokio::select! {
@@ -97,8 +98,16 @@ async fn accept(worker: &Rc<Worker>, listener: &TcpListener, places: &Arc<Semaph
             }
         }
     }
-    while let Some(Ok(accepted)) = listener.accept().now_or_never() {
-        serve(worker, accepted, places).await;
+}
+
+/// Takes the connections that nobody has taken yet. The kernel is asked itself: the runtime may
+/// not have heard of the last ones, and closing the listener would reset them.
+async fn accept_waiting(worker: &Rc<Worker>, listener: &std::net::TcpListener, places: &Arc<Semaphore>) {
+    while let Ok((stream, address)) = listener.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            serve(worker, (stream, address), places).await;
+        }
     }
 }
 
