@@ -29,7 +29,7 @@ pub(crate) fn service(data: &Data, program: PathBuf, port: Port) -> Result<Servi
     let settings = json!({
         "version": "0.1",
         // Every push asks for layers that are not there yet, which the registry calls an error.
-        "log": { "level": "fatal", "accesslog": { "disabled": true } },
+        "log": { "level": "error", "accesslog": { "disabled": true } },
         "storage": {
             "filesystem": { "rootdirectory": "." },
             "delete": { "enabled": true },
