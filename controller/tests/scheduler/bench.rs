@@ -140,12 +140,18 @@ impl Drop for Bench {
             return;
         }
         let label = format!("label=paas.installation={}", self.installation);
-        let containers = cli(&["ps", "--all", "--quiet", "--filter", &label]);
-        for id in containers.lines() {
-            drop(Cli::new("docker").args(["rm", "--force", "--volumes", id]).output());
-        }
-        for id in cli(&["network", "ls", "--quiet", "--filter", &label]).lines() {
-            drop(Cli::new("docker").args(["network", "rm", id]).output());
+        // A container that the scheduler is just removing holds on to its network for a moment.
+        for _ in 0..100 {
+            for id in cli(&["ps", "--all", "--quiet", "--filter", &label]).lines() {
+                cli(&["rm", "--force", "--volumes", id]);
+            }
+            let networks = cli(&["network", "ls", "--quiet", "--filter", &label]);
+            if networks.is_empty() {
+                return;
+            }
+            for id in networks.lines() {
+                cli(&["network", "rm", id]);
+            }
         }
     }
 }
