@@ -1,4 +1,9 @@
 //! From intent to running processes: real Postgres, the real reconciler, a scheduler in memory.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that finds something else than it expects has failed"
+)]
 
 use std::{
     collections::BTreeMap,

@@ -90,7 +90,9 @@ impl World {
                 }
             }
             Action::Drain(names) => {
-                names.iter().for_each(|name| self.instance(name).fate = Fate::Draining { drained: false })
+                for name in names {
+                    self.instance(name).fate = Fate::Draining { drained: false };
+                }
             }
             Action::Stop(names) => names.iter().for_each(|name| {
                 self.instance(name).fate = Fate::Stopping;
@@ -117,7 +119,9 @@ impl World {
     /// Carries out one plan; whether there was one.
     fn step(&mut self) -> bool {
         let actions = plan(&self.situation);
-        actions.iter().for_each(|action| self.carry_out(action));
+        for action in &actions {
+            self.carry_out(action);
+        }
         !actions.is_empty()
     }
 

@@ -82,8 +82,10 @@ pub(crate) async fn apply(State(table): State<Table>, mut request: Request, next
     if let Some(allow) = template.and_then(|template| table.allow(template)) {
         headers.insert(ALLOW, allow);
     }
-    // What probes ask every second is no news.
-    if !template.is_some_and(|template| template == "/healthz" || template == "/readiness") {
+    // What probes and routers say every few seconds is no news.
+    let is_routine =
+        |template: &str| ["/healthz", "/readiness"].contains(&template) || template.starts_with("/v2/router/");
+    if !template.is_some_and(is_routine) || !response.status().is_success() {
         tracing::info!(
             http.method = %method,
             http.route = template.unwrap_or("-"),
