@@ -23,7 +23,7 @@ use crate::{
     },
     domain::{
         app::App,
-        build::{Build, BuildKind, kind_of},
+        build::{Build, BuildKind, kind_of, may_use_image},
         config::{self, Changes, ConfigError, Values},
         deployment::{Kind, Status},
         formation::{self, Formation, MOST_OF_A_TYPE},
@@ -297,6 +297,11 @@ fn demand_port(formation: &Formation, values: &Values, build: &Build) -> Result<
 
 /// Records a build as the app's next release.
 pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) -> Result<Change, IntentError> {
+    if !may_use_image(&new.image, app.id) {
+        let text =
+            format!("{} is not an image that {} may use; name one by its registry and repository", new.image, app.name);
+        return Err(IntentError::Refused(text));
+    }
     let facts = platform.scheduler.resolve(&new.image).await?;
     let (mut db, app) = begin(platform, app).await?;
     let base = db::releases::latest_good(&mut db, app.id).await?;

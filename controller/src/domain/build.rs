@@ -69,3 +69,39 @@ pub fn kind_of(dockerfile: &str, sha: &str) -> BuildKind {
         BuildKind::Buildpack
     }
 }
+
+/// Whether an image's name may be used by an app: the platform's own repositories are named after the app whose they are,
+/// and a bare id would name anybody's image.
+pub fn may_use_image(image: &str, app: Uuid) -> bool {
+    let is_hexadecimal = |text: &str| text.len() >= 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if image.starts_with("sha256:") || is_hexadecimal(image) {
+        return false;
+    }
+    let repository = image.split('@').next().unwrap_or_default();
+    repository
+        .split('/')
+        .filter_map(|part| part.split(':').next().unwrap_or_default().parse::<Uuid>().ok())
+        .all(|owner| owner == app)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_uses_its_own_images_and_the_worlds() {
+        let (own, other) = (Uuid::new_v4(), Uuid::new_v4());
+        for good in ["debian:bookworm", "example.test:5000/web/app:1.2", &format!("127.0.0.1:5000/{own}@sha256:00")] {
+            assert!(may_use_image(good, own), "{good}");
+        }
+        for bad in [
+            &format!("127.0.0.1:5000/{other}@sha256:00"),
+            &format!("127.0.0.1:5000/{other}:git-1a2b3c4d"),
+            &format!("{other}"),
+            "sha256:0123456789abcdef",
+            "0123456789ab",
+        ] {
+            assert!(!may_use_image(bad, own), "{bad}");
+        }
+    }
+}

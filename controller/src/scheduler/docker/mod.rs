@@ -54,6 +54,9 @@ const LOOKS_AT_A_TIME: usize = 16;
 /// How long the parts of an app that is removed may take to let go of its network.
 const REMOVAL_PAUSE: Duration = Duration::from_millis(50);
 
+/// So many pauses without a container, and the engine is not going to let the network go by itself.
+const REMOVAL_ATTEMPTS: u32 = 600;
+
 /// Runs processes on one Docker engine.
 #[derive(Debug)]
 pub struct DockerScheduler {
@@ -171,6 +174,7 @@ impl Scheduler for DockerScheduler {
 
     async fn remove(&self, app: Uuid) -> Result<(), SchedulerError> {
         let docker = self.shared.client.engine().await?;
+        let mut attempts = 0;
         loop {
             let containers = instances::list(&docker, &self.shared.installation, Some(app)).await?;
             let idle = containers.is_empty();
@@ -180,6 +184,11 @@ impl Scheduler for DockerScheduler {
             if idle && self.shared.networks.remove(&docker, app).await? {
                 self.shared.tell(app);
                 return Ok(());
+            }
+            attempts += 1;
+            if idle && attempts > REMOVAL_ATTEMPTS {
+                let reason = "it keeps a network whose containers are gone; restarting the engine frees it";
+                return Err(SchedulerError::Unavailable(reason.to_owned()));
             }
             tokio::time::sleep(REMOVAL_PAUSE).await;
         }
