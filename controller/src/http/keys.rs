@@ -55,6 +55,10 @@ async fn create(
     mut fields: Fields,
 ) -> Answer<(StatusCode, Json<Key>)> {
     let id = fields.required("id", 128);
+    if id == "." || id == ".." {
+        // No URL could name it again.
+        fields.refuse("id", "This is not a name for a key.");
+    }
     let public = fields.required("public", LONGEST);
     let key = PublicKey::parse(&public);
     if let (Err(error), false) = (&key, public.is_empty()) {

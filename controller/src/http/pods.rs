@@ -73,7 +73,7 @@ async fn list(api: &Api, app: &App, wanted: &Wanted) -> Answer<Vec<Pod>> {
     let mut connection = api.pool().acquire().await?;
     let release = releases::latest_good(&mut connection, app.id).await?.version;
     let mut found = instances::list(&mut connection, app.id).await?;
-    found.retain(|instance| instance.version == release && wanted.covers(instance));
+    found.retain(|instance| instance.version == release && !instance.replace && wanted.covers(instance));
     found.sort_by_key(|instance| Reverse(instance.started.unwrap_or(instance.created)));
     Ok(found.into_iter().filter_map(show).collect())
 }

@@ -1,0 +1,214 @@
+//! Config (contract §1.7, §2.4).
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::harness::{Got, Who, World, canary, eventually, logged};
+
+async fn set(world: &World, who: &Who, values: Value) -> Got {
+    world.post(who, "/v2/apps/hello/config/", json!({"values": values})).await
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn values_are_merged_into_a_new_release(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.running_app(&ann, "hello").await;
+    let body = set(&world, &ann, json!({"DEBUG": "1", "NAME": "ünï\ncode"})).await.is(201);
+    let (uuid, created) = (&body["uuid"], &body["created"]);
+    assert_eq!(
+        body,
+        json!({
+            "uuid": uuid, "app": "hello", "owner": "ann", "created": created, "updated": created,
+            "values": {"DEBUG": "1", "NAME": "ünï\ncode"}, "memory": {}, "cpu": {}, "tags": {}, "registry": {}, "healthcheck": {},
+            "termination_grace_period": {}, "lifecycle_post_start": {}, "lifecycle_pre_stop": {}
+        })
+    );
+    world.get(&ann, "/v2/apps/hello/config").await.says(200, &body);
+    let body = set(&world, &ann, json!({"DEBUG": null, "NAME": "x", "NEW": "y"})).await.is(201);
+    assert_eq!(body["values"], json!({"NAME": "x", "NEW": "y"}));
+    let releases = world.get(&ann, "/v2/apps/hello/releases").await.is(200);
+    let summaries: Vec<&str> =
+        releases["results"].as_array().unwrap().iter().map(|r| r["summary"].as_str().unwrap()).collect();
+    assert_eq!(
+        summaries,
+        [
+            "ann added NEW, changed NAME, deleted DEBUG",
+            "ann added DEBUG, NAME",
+            "ann deployed example/web:1.2",
+            "ann created initial release"
+        ]
+    );
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn values_become_texts(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.app(&ann, "hello").await;
+    let body = set(&world, &ann, json!({"A": 1, "B": true, "C": false, "D": 1.5, "E": ""})).await.is(201);
+    assert_eq!(body["values"], json!({"A": "1", "B": "True", "C": "False", "D": "1.5", "E": ""}));
+    // As old clients send it: the map as a text.
+    let body = set(&world, &ann, json!(r#"{"F":"2"}"#)).await.is(201);
+    assert_eq!(body["values"]["F"], "2");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn no_difference_is_a_conflict_and_unsetting_the_unset_is_unprocessable(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.app(&ann, "hello").await;
+    set(&world, &ann, json!({"A": "1"})).await.is(201);
+    set(&world, &ann, json!({"A": "1"})).await.details(409, "ann changed nothing - release stopped");
+    world.post(&ann, "/v2/apps/hello/config", json!({})).await.details(409, "ann changed nothing - release stopped");
+    set(&world, &ann, json!({"FOO": null})).await.details(422, "FOO does not exist under values");
+    assert_eq!(world.get(&ann, "/v2/apps/hello/releases").await.is(200)["count"], 2);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn bad_keys_and_values_are_named(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.app(&ann, "hello").await;
+    let letters = "Config keys must start with a letter or underscore and only contain [A-z0-9_]";
+    for (values, text) in [
+        (json!({"A-B": "1"}), letters),
+        (json!({"1A": "1"}), letters),
+        (json!({"A B": "1"}), letters),
+        (json!({"": "1"}), letters),
+        (json!({"A\0": "1"}), letters),
+        (json!({"PORT": "x"}), "PORT can only be a numeric value"),
+        (json!({"PORT": "70000"}), "PORT needs to be between 1 and 65535"),
+        (json!({"A": []}), "A can only be a text, a number, true or false"),
+        (json!([]), "Expected an object of names and values."),
+        (json!("nonsense"), "Expected an object of names and values."),
+    ] {
+        set(&world, &ann, values).await.says(400, &json!({"values": [text]}));
+    }
+    set(&world, &ann, json!({"A": "x\0y"})).await.is(400);
+    world
+        .post(&ann, "/v2/apps/hello/config", json!({"memory": {"web": "1G"}}))
+        .await
+        .says(400, &json!({"memory": ["memory cannot be set on this platform yet."]}));
+    assert_eq!(world.get(&ann, "/v2/apps/hello/releases").await.is(200)["count"], 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_failed_deployment_is_told_and_the_old_config_stays(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.running_app(&ann, "hello").await;
+    let told = set(&world, &ann, json!({"PAAS_FAKE": "print=out of luck,exit=3"})).await.is(400);
+    let detail = told["detail"].as_str().unwrap();
+    let start = "(app::deploy): There was a problem deploying v3. Rolling back process types to release v2.\n";
+    assert!(detail.starts_with(start) && detail.contains("out of luck"), "{detail}");
+    assert_eq!(world.get(&ann, "/v2/apps/hello/config").await.is(200)["values"], json!({}));
+    let release = world.get(&ann, "/v2/apps/hello/releases/v3").await.is(200);
+    assert_eq!((&release["failed"], &release["summary"]), (&json!(true), &json!("ann deployed a config that failed")));
+    assert!(release["exception"].as_str().unwrap().starts_with("error: "), "{release}");
+    // The number is used up, and the next good change builds on the last good one.
+    set(&world, &ann, json!({"A": "1"})).await.is(201);
+    assert_eq!(world.get(&ann, "/v2/apps/hello/releases/v4").await.is(200)["summary"], "ann added A");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_change_during_a_deployment_is_a_conflict(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.running_app(&ann, "hello").await;
+    let request = world
+        .request(&ann, Method::POST, "/v2/apps/hello/config")
+        .header("Prefer", "respond-async")
+        .json(&json!({"values": {"PAAS_FAKE": "slow=3000"}}));
+    let got = world.send(request).await;
+    got.is(201);
+    assert_eq!(got.headers["preference-applied"], "respond-async");
+    set(&world, &ann, json!({"A": "1"})).await.details(409, "Deployment for hello-web is already in progress");
+    world
+        .post(&ann, "/v2/apps/hello/builds", json!({"image": "example/web:1.3"}))
+        .await
+        .details(400, "Deployment for hello-web is already in progress");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn the_deployment_goes_on_without_the_client(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.running_app(&ann, "hello").await;
+    let request = world
+        .request(&ann, Method::POST, "/v2/apps/hello/config")
+        .json(&json!({"values": {"PAAS_FAKE": "slow=1000"}}))
+        .timeout(Duration::from_millis(300));
+    assert!(request.send().await.unwrap_err().is_timeout());
+    eventually("the end of the deployment", async || {
+        let pods = world.get(&ann, "/v2/apps/hello/pods").await.is(200);
+        (pods["results"][0]["release"] == "v3" && pods["results"][0]["state"] == "up").then_some(())
+    })
+    .await;
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_client_may_follow_the_deployment_line_by_line(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.running_app(&ann, "hello").await;
+    let follow = async |values: Value| -> Vec<Value> {
+        let request =
+            world.request(&ann, Method::POST, "/v2/apps/hello/config").header("Accept", "application/x-ndjson");
+        let got = world.send(request.json(&json!({"values": values}))).await;
+        assert_eq!((got.status.as_u16(), got.headers["content-type"].to_str().unwrap()), (200, "application/x-ndjson"));
+        got.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let lines = follow(json!({"PAAS_FAKE": "slow=300"})).await;
+    let (last, before) = lines.split_last().unwrap();
+    assert_eq!(last, &json!({"done": {"release": {"version": 3}, "url": "http://hello.localhost:8080"}}));
+    assert!(!before.is_empty() && before.iter().all(|line| line["progress"].is_string()), "{lines:?}");
+    let lines = follow(json!({"PAAS_FAKE": "exit"})).await;
+    let failed = &lines.last().unwrap()["failed"];
+    assert_eq!(failed["status"], 400, "{lines:?}");
+    assert!(failed["detail"].as_str().unwrap().starts_with("(app::deploy): "), "{lines:?}");
+    // What is refused before anything is recorded is refused plainly.
+    let request = world.request(&ann, Method::POST, "/v2/apps/hello/config").header("Accept", "application/x-ndjson");
+    world.send(request.json(&json!({"values": {"X": null}}))).await.details(422, "X does not exist under values");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_engine_that_is_away_is_told_and_nothing_changes(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.running_app(&ann, "hello").await;
+    world.scheduler.set_away(true);
+    let told = set(&world, &ann, json!({"A": "1"})).await.is(503);
+    assert!(told["detail"].as_str().unwrap().contains("Nothing was changed"), "{told}");
+    world.scheduler.set_away(false);
+    assert_eq!(world.get(&ann, "/v2/apps/hello/releases").await.is(200)["count"], 2);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn secrets_are_neither_in_the_database_nor_in_the_log(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.running_app(&ann, "hello").await;
+    let canary = canary();
+    set(&world, &ann, json!({"PASSWORD": canary.expose()})).await.is(201);
+    let told = set(&world, &ann, json!({"PORT": canary.expose()})).await;
+    assert!(told.status == 400 && !told.text.contains(canary.expose()), "{told:?}");
+    let body = json!({"username": "ann", "password": canary.expose()});
+    world.post(&Who::Nobody, "/v2/auth/login", body).await.is(400);
+    let broken = format!(r#"{{"values": {{"A": "{}" "#, canary.expose());
+    let request = world.request(&ann, Method::POST, "/v2/apps/hello/config").header("Content-Type", "application/json");
+    let told = world.send(request.body(broken)).await;
+    assert!(told.status == 400 && !told.text.contains(canary.expose()), "{told:?}");
+
+    let (rows,): (String,) =
+        sqlx::query_as("SELECT string_agg(configs::text, '') FROM configs").fetch_one(&world.pool).await.unwrap();
+    assert!(!rows.contains(canary.expose()) && !rows.contains(&hex::encode(canary.expose())));
+    let log = logged();
+    assert!(log.contains("release recorded"), "the log is looked at");
+    assert!(!log.contains(canary.expose()));
+    let Who::User { token, .. } = &ann else { unreachable!() };
+    assert!(!log.contains(token.as_str()));
+}

@@ -1,0 +1,20 @@
+//! The v2 API from outside: a real Postgres, the real server on a free port, the real reconciler, a scheduler in memory.
+//! Each file holds one part of the contract, row by row.
+
+mod apps;
+mod auth;
+mod builds;
+mod config;
+mod harness;
+mod hooks;
+mod hostile;
+mod keys;
+mod logs;
+mod matrix;
+mod perms;
+mod pods;
+mod process;
+mod releases;
+mod routes;
+mod scale;
+mod wire;

@@ -1,0 +1,183 @@
+//! The program itself: its settings, its start, its end.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions as _, PgPool};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
+};
+
+use crate::harness::eventually;
+
+struct Program {
+    child: Child,
+    address: SocketAddr,
+    lines: Lines<BufReader<ChildStderr>>,
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn command(pool: &PgPool, data: &Path, address: SocketAddr) -> Command {
+    let key = data.with_extension("key");
+    std::fs::write(&key, "a key of sixteen letters and more\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_paas-controller"));
+    command
+        .env_clear()
+        .env("PAAS_LISTEN", address.to_string())
+        .env("PAAS_DATABASE_URL", pool.connect_options().to_url_lossy().to_string())
+        .env("PAAS_DATA", data)
+        .env("PAAS_BUILDER_KEY_FILE", &key)
+        .env("PAAS_ROUTER_TOKEN_FILE", &key)
+        .env("PAAS_SCHEDULER", "fake")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+fn start(pool: &PgPool, data: &Path) -> Program {
+    let address = free_port();
+    let mut child = command(pool, data, address).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    Program { child, address, lines }
+}
+
+impl Program {
+    /// Waits until it serves; what it said until then.
+    async fn ready(&mut self) -> String {
+        let mut said = String::new();
+        loop {
+            let line = tokio::time::timeout(Duration::from_secs(40), self.lines.next_line()).await.unwrap().unwrap();
+            let line = line.unwrap_or_else(|| panic!("it ended: {said}"));
+            said.push_str(&line);
+            said.push('\n');
+            if line.contains("serving") {
+                return said;
+            }
+        }
+    }
+
+    async fn post(&self, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
+        let mut request = reqwest::Client::new().post(format!("http://{}{path}", self.address)).json(&body);
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("token {token}"));
+        }
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Asks it to stop; its status.
+    async fn stop(mut self) -> Option<i32> {
+        let id = self.child.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.unwrap().unwrap().code()
+    }
+}
+
+fn crypto() {
+    // Another test of this process may have been first.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+#[sqlx::test(migrations = false)]
+async fn two_controllers_on_one_empty_database(pool: PgPool) {
+    crypto();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (mut one, mut two) = (start(&pool, &data), start(&pool, &data));
+    let (said_one, said_two) = tokio::join!(one.ready(), two.ready());
+    let token =
+        |said: &str| said.split("set-up token: ").nth(1).map(|rest| rest.split_whitespace().next().unwrap().to_owned());
+    assert!(token(&said_one).is_some_and(|token| token.len() == 40), "{said_one}");
+    assert_eq!(token(&said_one), token(&said_two), "either takes the other's token");
+
+    let ann = json!({"username": "ann", "password": "pw"});
+    let (status, user) = one.post("/v2/auth/register", None, ann.clone()).await;
+    assert_eq!((status, &user["is_superuser"]), (201, &json!(true)));
+    let (status, login) = two.post("/v2/auth/login", None, ann).await;
+    assert_eq!(status, 200);
+    let token_of_ann = login["token"].as_str();
+    assert_eq!(two.post("/v2/apps", token_of_ann, json!({"id": "hello"})).await.0, 201);
+    assert_eq!(one.post("/v2/apps/hello/config", token_of_ann, json!({"values": {"A": "1"}})).await.0, 201);
+    let (status, config) = two.post("/v2/apps/hello/config", token_of_ann, json!({"values": {"B": "2"}})).await;
+    assert_eq!((status, &config["values"]), (201, &json!({"A": "1", "B": "2"})), "each opens what the other sealed");
+    assert_eq!((one.stop().await, two.stop().await), (Some(0), Some(0)));
+
+    // There is an administrator now: no more set-up token.
+    let mut three = start(&pool, &data);
+    assert_eq!(token(&three.ready().await), None);
+    assert_eq!(three.stop().await, Some(0));
+
+    // Another data folder has another key.
+    let mut other = command(&pool, &folder.path().join("other"), free_port());
+    let said = fails(&mut other).await;
+    assert!(said.contains("sealed under the key") && said.lines().count() == 1, "{said}");
+}
+
+/// What a program says that ends badly.
+async fn fails(command: &mut Command) -> String {
+    let mut child = command.env("PAAS_LOG", "off").spawn().unwrap();
+    let mut said = String::new();
+    let read = child.stderr.take().unwrap().read_to_string(&mut said).await;
+    read.unwrap();
+    let status = tokio::time::timeout(Duration::from_secs(60), child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    said
+}
+
+#[sqlx::test(migrations = false)]
+async fn wrong_settings_are_told_in_one_line(pool: PgPool) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wrong = command(&pool, &folder.path().join("data"), free_port());
+    wrong.env("PAAS_DOMAIN", "No Domain").env("PAAS_SCHEDULER", "magic").env_remove("PAAS_BUILDER_KEY_FILE");
+    let said = fails(&mut wrong).await;
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for part in ["paas-controller: ", "--domain", "--scheduler", "--builder-key-file"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let said = fails(&mut command(&pool, &folder.path().join("data"), taken.local_addr().unwrap())).await;
+    assert!(said.contains("cannot listen on") && said.lines().count() == 1, "{said}");
+}
+
+#[sqlx::test(migrations = false)]
+async fn without_postgres_it_waits_and_then_gives_up(pool: PgPool) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nowhere = command(&pool, &folder.path().join("data"), free_port());
+    nowhere.env("PAAS_DATABASE_URL", "postgres://paas:hunter2@127.0.0.1:1/paas");
+    let started = std::time::Instant::now();
+    let said = fails(&mut nowhere).await;
+    assert!(said.contains("Postgres did not answer") && said.lines().count() == 1, "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+    assert!((25..55).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+}
+
+#[sqlx::test(migrations = false)]
+async fn killed_at_its_start_it_starts_again(pool: PgPool) {
+    crypto();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    for pause in [0, 5, 20, 50, 100] {
+        let mut program = start(&pool, &data);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        program.child.kill().await.unwrap();
+    }
+    let mut program = start(&pool, &data);
+    program.ready().await;
+    eventually("readiness", async || {
+        let got = reqwest::get(format!("http://{}/readiness", program.address)).await.ok()?;
+        (got.status() == 200).then_some(())
+    })
+    .await;
+    assert_eq!(program.stop().await, Some(0));
+}
