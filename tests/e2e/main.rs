@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
 #![allow(clippy::allow_attributes, reason = "the line above holds for a whole crate")]
 
+mod bad_input;
+mod concurrency;
 mod crash;
+mod isolation;
 mod push;
 mod rollout;
+mod tour;
 
 use std::process::ExitCode;
 
@@ -13,6 +17,14 @@ use paas_tests::{Scenario, run_all};
 
 fn main() -> ExitCode {
     let long = rollout::long::scenarios().into_iter().map(Scenario::long);
-    let scenarios = [crash::scenarios(), push::scenarios(), rollout::scenarios()];
+    let scenarios = [
+        push::scenarios(),
+        tour::scenarios(),
+        bad_input::scenarios(),
+        concurrency::scenarios(),
+        isolation::scenarios(),
+        rollout::scenarios(),
+        crash::scenarios(),
+    ];
     run_all(scenarios.into_iter().flatten().chain(long).collect())
 }

@@ -88,21 +88,36 @@ impl<'p> User<'p> {
 
     /// A command with this user's environment and nothing else of ours.
     pub fn command(&self, program: &Path, folder: &Path) -> Command {
-        let key = self.home.join(".ssh/id_ed25519");
-        let ssh = format!(
-            "ssh -F none -i {} -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
-            key.display()
-        );
         let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", &self.home)
-            .env("GIT_SSH_COMMAND", ssh)
+            .env("GIT_SSH_COMMAND", format!("ssh {}", self.ssh_options().join(" ")))
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("LC_ALL", "C.UTF-8")
             .current_dir(folder);
         command
+    }
+
+    /// `ssh` to the builder, which runs `request` there.
+    pub fn ssh(&self, request: &str) -> Command {
+        let address = self.platform.addresses.ssh;
+        let mut command = self.command(Path::new("ssh"), &self.home);
+        command.args(self.ssh_options()).args(["-p", &address.port().to_string(), &format!("git@{}", address.ip())]);
+        command.arg(request);
+        command
+    }
+
+    fn ssh_options(&self) -> Vec<String> {
+        let key = self.home.join(".ssh/id_ed25519").display().to_string();
+        let mut options = vec!["-F".to_owned(), "none".to_owned(), "-i".to_owned(), key];
+        for option in
+            ["IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"]
+        {
+            options.extend(["-o".to_owned(), option.to_owned()]);
+        }
+        options
     }
 
     /// The token of this user's profile.
@@ -114,7 +129,12 @@ impl<'p> User<'p> {
 
     /// Makes an app, with a repository whose remote `deis` is that app.
     pub fn create_app(&self) -> anyhow::Result<App<'_>> {
-        let name = random_name("app");
+        self.create_app_named(&random_name("app"))
+    }
+
+    /// Makes an app of this name.
+    pub fn create_app_named(&self, name: &str) -> anyhow::Result<App<'_>> {
+        let name = name.to_owned();
         let repository = Repository::new(&self.home.join(&name), self)?;
         succeed(&self.paas_in(repository.folder(), &["create", &name])?)?;
         Ok(App { user: self, name, repository })

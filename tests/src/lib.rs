@@ -6,18 +6,22 @@
 #![allow(
     clippy::missing_errors_doc,
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::panic,
     reason = "tests may panic"
 )]
 #![allow(clippy::allow_attributes, reason = "the lines above hold for a whole crate")]
 
+pub mod api;
 pub mod app;
 pub mod bench;
 pub mod docker;
+pub mod forwarder;
 pub mod image;
 pub mod load;
 pub mod platform;
+pub mod registry;
 pub mod repository;
 pub mod run;
 
@@ -26,9 +30,13 @@ use std::{future::Future, path::PathBuf, process::Output, time::Duration};
 use anyhow::{Context as _, bail, ensure};
 use tokio::time::Instant;
 
+pub use api::{Answer, Api};
 pub use app::{App, Page, User};
+pub use docker::Container;
+pub use forwarder::Forwarder;
 pub use load::Load;
 pub use platform::{Platform, Start};
+pub use registry::SmallRegistry;
 pub use repository::{Push, Repository};
 pub use run::{Scenario, run_all, shared};
 
@@ -69,6 +77,20 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
 /// What a command printed, both streams, for messages.
 pub fn both(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The output of a command that must fail with this exit code.
+pub fn fail(output: &Output, code: i32) -> anyhow::Result<String> {
+    ensure!(output.status.code() == Some(code), "wanted exit code {code}: {}\n{}", output.status, both(output));
+    Ok(both(output))
+}
+
+/// Checks that a text holds all of these.
+pub fn says(text: &str, wanted: &[&str]) -> anyhow::Result<()> {
+    for wanted in wanted {
+        ensure!(text.contains(wanted), "it does not say {wanted:?}:\n{text}");
+    }
+    Ok(())
 }
 
 /// The output of a command that must succeed.

@@ -205,8 +205,10 @@ impl Platform {
     }
 
     /// The id that labels what this platform runs.
-    fn installation(&self) -> Option<String> {
-        let url = self.addresses.database_url.as_deref()?;
+    pub fn installation(&self) -> Option<String> {
+        let flag = self.start.arguments.iter().position(|argument| argument == "--database-url");
+        let given = flag.and_then(|flag| self.start.arguments.get(flag + 1));
+        let url = self.addresses.database_url.as_ref().or(given)?;
         let psql = Command::new("psql").args([url, "-tAc", "SELECT id FROM installation"]).output().ok()?;
         let id = succeed(&psql).ok()?.trim().to_owned();
         (!id.is_empty()).then_some(id)

@@ -12,7 +12,7 @@ use crate::{Platform, Start, image};
 
 /// One test.
 pub struct Scenario {
-    /// `module::function`.
+    /// `module::function`, modules from below the crate.
     pub name: String,
     /// What it does.
     pub run: fn() -> BoxFuture<'static, anyhow::Result<()>>,
@@ -34,7 +34,7 @@ macro_rules! scenarios {
     ($($name:ident),+ $(,)?) => {
         pub(crate) fn scenarios() -> Vec<$crate::Scenario> {
             vec![$($crate::Scenario {
-                name: format!("{}::{}", module_path!().rsplit("::").next().unwrap_or_default(), stringify!($name)),
+                name: format!("{}::{}", module_path!().split_once("::").unwrap_or_default().1, stringify!($name)),
                 run: || Box::pin($name()),
                 long: false,
             }),+]
