@@ -130,7 +130,7 @@ async fn carry_out(platform: &Platform, db: &mut PgConnection, view: &View, acti
             db::instances::delete(db, &texts(&names)).await?;
             Ok(true)
         }
-        Action::Succeed => succeed(platform, db, view).await,
+        Action::Succeed(unwanted) => succeed(platform, db, view, &unwanted).await,
         Action::Fail(failure) => {
             let reason = reason::of_failure(platform, view, &failure).await;
             fail(platform, db, view, &reason).await
@@ -251,9 +251,22 @@ async fn route(
     Ok(true)
 }
 
-async fn succeed(platform: &Platform, db: &mut PgConnection, view: &View) -> Result<bool, StepError> {
-    let done = advance(platform, db, view, Status::Succeeded).await?;
-    if let (true, Some(deployment)) = (done, &view.deployment) {
+/// Ends the deployment well. What it replaced is on its way out in the same moment: whoever waited for the end does not
+/// find it among what runs.
+async fn succeed(
+    platform: &Platform,
+    db: &mut PgConnection,
+    view: &View,
+    unwanted: &[InstanceName],
+) -> Result<bool, StepError> {
+    let Some(deployment) = &view.deployment else { return Ok(false) };
+    let Some(mut db) = begin(db, view).await? else { return Ok(false) };
+    let done = db::deployments::advance(&mut db, deployment.id, deployment.status, Status::Succeeded).await?;
+    db::instances::set_state(&mut db, &texts(unwanted), State::Draining).await?;
+    notify_progress(&mut db, view.app.id).await?;
+    db.commit().await?;
+    platform.hold.reach("deployment.succeeded").await;
+    if done {
         let took = deployment.started.map(|started| (Utc::now() - started).num_milliseconds());
         tracing::info!(app.name = %view.app.name, release.version = %deployment.version, kind = deployment.kind.as_str(),
             took_ms = took, "deployment succeeded");

@@ -109,8 +109,8 @@ pub enum Action {
     Stop(Vec<InstanceName>),
     /// Forget these, they are gone.
     Forget(Vec<InstanceName>),
-    /// The deployment has ended well.
-    Succeed,
+    /// The deployment has ended well; these are not wanted any more, and get no new visitors.
+    Succeed(Vec<InstanceName>),
     /// The deployment has ended badly.
     Fail(Failure),
 }
@@ -147,7 +147,7 @@ pub fn plan(situation: &Situation) -> Vec<Action> {
                 status => status == Status::Starting,
             };
             if ready && !routes_change && switched {
-                actions.push(Action::Succeed);
+                actions.push(Action::Succeed(unwanted(situation)));
             }
         }
         None => drain_what_is_unwanted(situation, &mut actions),
@@ -270,14 +270,19 @@ fn route(situation: &Situation, ready: bool, actions: &mut Vec<Action>) -> bool 
     change
 }
 
-fn drain_what_is_unwanted(situation: &Situation, actions: &mut Vec<Action>) {
+/// Instances that nothing asks for and nobody visits.
+fn unwanted(situation: &Situation) -> Vec<InstanceName> {
     let wanted = wanted(situation);
-    let unwanted: Vec<InstanceName> = situation
+    situation
         .instances
         .iter()
         .filter(|instance| instance.fate == Fate::Kept && !instance.routed && !wanted.contains(&instance.name))
         .map(|instance| instance.name.clone())
-        .collect();
+        .collect()
+}
+
+fn drain_what_is_unwanted(situation: &Situation, actions: &mut Vec<Action>) {
+    let unwanted = unwanted(situation);
     if !unwanted.is_empty() {
         actions.push(Action::Drain(unwanted));
     }

@@ -99,7 +99,8 @@ impl World {
                 self.instance(name).health = Health::Stopping;
             }),
             Action::Forget(names) => self.situation.instances.retain(|instance| !names.contains(&instance.name)),
-            Action::Succeed => {
+            Action::Succeed(unwanted) => {
+                self.carry_out(&Action::Drain(unwanted.clone()));
                 self.situation.serving = self.situation.release;
                 self.end(Ok(()));
             }
@@ -198,10 +199,22 @@ fn switch_comes_before_drain_and_drain_before_stop() {
     world.settle();
     let place = |wanted: fn(&Action) -> bool| world.log.iter().position(wanted).unwrap();
     let switch = place(|action| matches!(action, Action::Route(_)));
-    let succeed = place(|action| *action == Action::Succeed);
+    let succeed = place(|action| matches!(action, Action::Succeed(_)));
     let drain = place(|action| matches!(action, Action::Drain(_)));
     let stop = place(|action| matches!(action, Action::Stop(_)));
     assert!(switch < succeed && succeed < drain && drain < stop, "{:?}", world.log);
+}
+
+#[test]
+fn with_a_deployment_ends_what_it_replaced() {
+    let mut world = World::running(2, &[("web", 2), ("worker", 1)]);
+    world.deploy(3, &[("web", 2)]);
+    while world.outcome.is_none() {
+        world.step();
+        let kept = world.situation.instances.iter().filter(|instance| instance.fate == Fate::Kept);
+        assert!(world.outcome.is_none() || kept.clone().all(|instance| instance.release == version(3)));
+        world.pass_time();
+    }
 }
 
 #[test]
