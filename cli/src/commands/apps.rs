@@ -77,7 +77,11 @@ async fn create(arguments: Create, context: &Context) -> Result<(), Error> {
     let session = context.session()?;
     let printer = context.printer;
     let body = CreateApp { id: arguments.id };
-    let info: AppInfo = printer.waiting("Creating Application... ", session.post("/v2/apps/", &body)).await?;
+    let creating = printer.waiting("Creating Application... ", session.post("/v2/apps/", &body));
+    let info: AppInfo = creating.await.map_err(|error| match &body.id {
+        Some(id) => hint_name(error, id),
+        None => error,
+    })?;
     printer.line(format!("done, created {}", info.id))?;
     let app = App { name: info.id.clone(), session, found: Found::Told };
     if let Some(buildpack) = arguments.buildpack {
@@ -90,6 +94,18 @@ async fn create(arguments: Create, context: &Context) -> Result<(), Error> {
         add_remote(&app, &info, &arguments.remote, printer)?;
     }
     printer.either(&info, || Ok(()))
+}
+
+/// What to do about a name that the controller does not take.
+fn hint_name(error: Error, name: &str) -> Error {
+    let text = error.to_string();
+    if text.contains("already exists") {
+        error.hint(format!("the name {name} is taken; choose another, or see with 'paas apps' whether it is yours"))
+    } else if text.contains("App name") || text.contains("characters") || text.contains("reserved") {
+        error.hint(format!("{name} cannot be the name of an app; choose one like hello-2"))
+    } else {
+        error
+    }
 }
 
 fn later(app: &App) -> String {

@@ -100,7 +100,11 @@ async fn add(arguments: Add, context: &Context) -> Result<(), Error> {
     let id = name.unwrap_or_else(|| name_of(&key, &file_name));
     let body = CreateKey { id, public: key.to_string() };
     let upload = session.post::<Key>("/v2/keys/", &body);
-    let key = context.printer.waiting(&format!("Uploading {file_name} to paas... "), upload).await?;
+    let what = format!("Uploading {file_name} to paas... ");
+    let key = context.printer.waiting(&what, upload).await.map_err(|error| {
+        let in_use = error.to_string().contains("already in use");
+        if in_use { error.hint("a key is one user's; see with 'paas keys' whether it is yours already") } else { error }
+    })?;
     context.printer.either(&key, || context.printer.line("done"))
 }
 

@@ -76,7 +76,11 @@ fn a_name_that_is_taken_is_refused() {
     world.server.answer("POST /v2/apps/", 400, r#"{"id":["Application with this id already exists."]}"#);
     let run = world.paas(&["create", "hello"]);
     assert_eq!(run.stdout, "Creating Application... \n");
-    assert_eq!(run.bad(1), "Error: Application with this id already exists.\n");
+    assert_eq!(
+        run.bad(1),
+        "Error: Application with this id already exists.\n\
+         hint: the name hello is taken; choose another, or see with 'paas apps' whether it is yours\n"
+    );
 }
 
 #[test]

@@ -79,7 +79,11 @@ fn a_key_in_use_is_refused() {
     world.server.answer("POST /v2/keys/", 400, r#"{"public":["Public Key is already in use"]}"#);
     let run = world.paas(&["keys:add", "id.pub"]);
     assert_eq!(run.stdout, "Uploading id.pub to paas... \n");
-    assert_eq!(run.bad(1), "Error: Public Key is already in use\n");
+    assert_eq!(
+        run.bad(1),
+        "Error: Public Key is already in use\n\
+         hint: a key is one user's; see with 'paas keys' whether it is yours already\n"
+    );
 }
 
 #[test]
