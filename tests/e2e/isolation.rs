@@ -164,17 +164,22 @@ async fn an_apps_process_reaches_no_other_app_and_no_part_of_the_platform() -> a
     ensure!(reaches(mine, &mine.address.to_string(), 5000)?, "not even its own address: the test shows nothing");
     ensure!(!reaches(mine, &theirs.address.to_string(), 5000)?, "one app reaches another");
 
-    let controller = platform.addresses.controller.port();
-    let registry = port_of(&platform.addresses.registry)?;
-    let mut hosts = vec!["127.0.0.1".to_owned(), mine.gateway.to_string(), theirs.gateway.to_string()];
-    let own = Command::new("hostname").arg("-I").output()?;
-    hosts.extend(succeed(&own)?.split_whitespace().filter(|host| host.parse::<Ipv4Addr>().is_ok()).map(str::to_owned));
-    hosts.truncate(12);
-    for host in &hosts {
-        for port in [controller, registry, 5432] {
-            ensure!(!reaches(mine, host, port)?, "an app's process reaches {host}:{port}");
+    let addresses = &platform.addresses;
+    let ports = [
+        addresses.controller.port(),
+        port_of(&addresses.registry)?,
+        addresses.builder_health.port(),
+        addresses.router_health.port(),
+    ];
+    for host in ["127.0.0.1".to_owned(), mine.gateway.to_string(), theirs.gateway.to_string()] {
+        for port in ports {
+            ensure!(!reaches(mine, &host, port)?, "an app's process reaches {host}:{port}");
         }
     }
+    // Postgres has no port that could be reached.
+    let mut database = platform.database().await?;
+    let listens: String = sqlx::query_scalar("SHOW listen_addresses").fetch_one(&mut database).await?;
+    ensure!(listens.is_empty(), "Postgres listens on {listens}");
     // Neither Postgres's socket, nor the engine's, nor anything else of the host.
     let sockets = mine.exec(&["/bin/busybox", "find", "/", "-xdev", "-type", "s"])?;
     ensure!(succeed(&sockets)?.is_empty(), "{sockets:?}");
