@@ -1,6 +1,13 @@
 //! A push, top to bottom: which ref deploys, its files, its image, its release.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use paas_api::{
     BranchName, ConfigKey,
@@ -41,8 +48,8 @@ pub(crate) struct Push {
     pub(crate) started: Instant,
 }
 
-/// Runs the push and tells git's hook what becomes of it.
-pub(crate) async fn decide(push: Push, mut hook: HookEnd) {
+/// Runs the push and tells git's hook what becomes of it; `accepted` knows it before git does.
+pub(crate) async fn decide(push: Push, mut hook: HookEnd, accepted: &AtomicBool) {
     let (progress, screen) = progress::screen();
     let working = async move {
         let result = run(&push, &progress).await;
@@ -66,6 +73,7 @@ pub(crate) async fn decide(push: Push, mut hook: HookEnd) {
         };
         showing.await.is_ok() && accept
     };
+    accepted.store(accept, Ordering::Release);
     if let Err(error) = hook.verdict(accept).await {
         tracing::warn!(%error, accept, "a push's git is gone; it does not know the verdict");
     }

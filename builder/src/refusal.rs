@@ -24,11 +24,11 @@ impl Refusal {
             Self::Push(reason) => (reason.clone(), "Nothing was built or changed.".to_owned()),
             Self::Build(reason) => (
                 format!("your build failed: {reason}"),
-                format!("{app} still runs its last release. Fix the build, commit, and push again."),
+                format!("Nothing changed for the visitors of {app}. Fix the build, commit, and push again."),
             ),
             Self::Start(reason) => (
                 format!("your app did not start: {reason}"),
-                format!("{app} still runs its last release. Fix the app, commit, and push again."),
+                format!("Nothing changed for the visitors of {app}. Fix the app, commit, and push again."),
             ),
             Self::Platform(reason) => (
                 format!("the platform failed: {reason}"),

@@ -3,7 +3,7 @@
 //! The lock lives as long as receive-pack does, which outlives the client: a build goes on when its pusher goes away.
 
 use std::{
-    process::{ExitStatus, Stdio},
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -26,6 +26,9 @@ use crate::{
     refusal::chain,
 };
 
+/// A client that has nothing to push sends this many bytes: one packet that says so.
+const NOTHING_TO_PUSH: u64 = 4;
+
 /// What `git receive-pack` needs around it.
 struct Running {
     child: Child,
@@ -34,7 +37,7 @@ struct Running {
     stderr: ChildStderr,
 }
 
-/// Serves one push; the exit status is git's.
+/// Serves one push; the exit status is 0 when git and we took all of it, which git's own does not say.
 pub(crate) async fn receive(platform: Arc<Platform>, access: Access, client: Client) -> u32 {
     let repository = Repository::open(&platform.git, access.uuid);
     let (repository, lock) = match repository.and_then(|repository| Ok((repository.lock()?, repository))) {
@@ -57,7 +60,6 @@ pub(crate) async fn receive(platform: Arc<Platform>, access: Access, client: Cli
     let status = follow(&platform, &access, &repository, &socket, running, input, &output).await;
     // The lock goes before the client hears the end: a push that follows at once must find it free.
     drop(lock);
-    let status = status.and_then(|status| status.code()).and_then(|code| u32::try_from(code).ok()).unwrap_or(1);
     output.end(status).await;
     status
 }
@@ -97,10 +99,10 @@ async fn follow(
     running: Running,
     mut input: Input,
     output: &Output,
-) -> Option<ExitStatus> {
+) -> u32 {
     let Running { mut child, stdin, stdout, stderr } = running;
     let started = Instant::now();
-    let (received, count) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (received, accepted, count) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
     let reading = async {
         if input.copy_into(stdin, &received, &count).await == InputEnd::Silent {
             let (app, seconds) = (&access.app, platform.settings.idle_seconds);
@@ -126,7 +128,7 @@ async fn follow(
             received: push,
             started,
         };
-        push::decide(push, hook).await;
+        push::decide(push, hook, &accepted).await;
     };
     let ending = async {
         tokio::join!(output.copy_from(stdout, false), output.copy_from(stderr, true));
@@ -137,16 +139,34 @@ async fn follow(
         () = reading => None,
         () = async { deciding.await; std::future::pending::<()>().await } => None,
     };
-    let (bytes, limit) = (count.load(Ordering::Relaxed), platform.settings.max_push_bytes);
-    if bytes > limit && !received.load(Ordering::Acquire) {
-        // Git's own words name no limit and no way out.
-        let app = &access.app;
+    let bytes = count.load(Ordering::Relaxed);
+    match status.and_then(|status| status.code()).and_then(|code| u32::try_from(code).ok()).unwrap_or(1) {
+        0 if received.load(Ordering::Acquire) => u32::from(!accepted.load(Ordering::Acquire)),
+        0 if bytes <= NOTHING_TO_PUSH => 0,
+        status => {
+            if !received.load(Ordering::Acquire) {
+                explain(bytes, platform, access, output).await;
+            }
+            status.max(1)
+        }
+    }
+}
+
+/// What git's own words leave open about a push that it did not take: which limit there is, and what to do.
+async fn explain(bytes: u64, platform: &Platform, access: &Access, output: &Output) {
+    let (app, limit) = (&access.app, platform.settings.max_push_bytes);
+    let text = if bytes > limit {
         tracing::info!(app.name = %app, bytes, limit, "a push was over the size limit");
-        let text = format!(
+        format!(
             "The push to {app} is over the limit of {limit} bytes. Nothing changed. Take large files out of the history (see \
              `git rev-list --objects --all`), or ask your administrator for a higher limit."
-        );
-        output.error_line(&text).await;
-    }
-    status
+        )
+    } else {
+        tracing::info!(app.name = %app, bytes, "git did not take a push");
+        format!(
+            "Git could not take what was pushed to {app}. Nothing changed. See with `git fsck` whether your repository is \
+             sound, then push again."
+        )
+    };
+    output.error_line(&text).await;
 }

@@ -57,7 +57,7 @@ async fn a_failing_build_refuses_the_push_and_the_next_good_one_works() {
         .says("it breaks here")
         .says("your build failed: ")
         .says("7")
-        .says("hello still runs its last release")
+        .says("Nothing changed for the visitors of hello")
         .says("[remote rejected] main -> main (pre-receive hook declined)");
     assert_eq!(world.controller.with(|inner| inner.builds.len()), 0);
     // The very same commit is not taken for known.

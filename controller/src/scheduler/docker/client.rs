@@ -76,7 +76,7 @@ pub(super) fn explain(error: Error) -> SchedulerError {
                 }
                 source = cause.source();
             }
-            SchedulerError::Unavailable(text)
+            SchedulerError::Unavailable(format!("Docker does not answer as it should: {text}"))
         }
     }
 }
