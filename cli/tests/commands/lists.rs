@@ -129,8 +129,10 @@ fn a_followed_log_shows_a_line_when_it_comes() {
 fn ctrl_c_ends_a_followed_log() {
     let world = World::with_app();
     world.server.answer_in_pieces("GET /v2/apps/hello/logs?follow=true", "one\n", "two\n");
-    let mut command = world.command(env!("CARGO_BIN_EXE_paas"), &world.folder());
-    let mut child = command.args(["logs", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
+    // Whoever started the tests in the background has made them deaf to Ctrl-C.
+    let mut command = world.command("env", &world.folder());
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_paas"), "logs", "-f"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
