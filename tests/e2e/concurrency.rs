@@ -42,7 +42,11 @@ async fn ten_pushes_at_once_to_ten_apps() -> anyhow::Result<()> {
 fn slow_version(app: &App<'_>, repository: &Repository, version: &str, seconds: u32) -> anyhow::Result<()> {
     let base = image::base()?;
     repository.write("version", version)?;
-    let build = format!("RUN echo building {version}; sleep {seconds}\nEXPOSE 5000\nCMD [\"/bin/sample-app\"]\n");
+    // BuildKit runs a step that two builds share once, and shows its output to one of them: each app's is its own.
+    let build = format!(
+        "RUN echo building {version}; sleep {seconds}; : {}\nEXPOSE 5000\nCMD [\"/bin/sample-app\"]\n",
+        app.name
+    );
     repository.write("Dockerfile", &format!("FROM {base}\nCOPY version /version\n{build}"))?;
     repository.commit(version)?;
     let url = app.repository.git(&["remote", "get-url", "deis"])?;
