@@ -27,7 +27,7 @@ use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Platform, Start, User};
-use report::{Figure, Report};
+use report::Report;
 
 /// Measures the platform beside its floors. Ends with 1 when a figure is beyond what it must hold.
 #[derive(Debug, Clone, Parser)]
@@ -78,40 +78,40 @@ impl Settings {
 
 /// Measures, prints and writes what was asked for.
 pub async fn run(settings: Settings) -> ExitCode {
-    let measured = async {
-        // Ctrl-C must not leave containers behind: it ends the measuring, and what was started goes with it.
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        tokio::select! {
-            report = measure(&settings) => report,
-            _ = interrupt.recv() => bail!("interrupted"),
-            _ = terminate.recv() => bail!("terminated"),
-        }
-    };
-    match finish(&settings, measured.await) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            say(&format!("bench: {error:?}"));
-            ExitCode::from(2)
-        }
+    let mut report = Report::new(machine::describe(), settings.quick);
+    let measured = measure_until_interrupted(&settings, &mut report).await;
+    // What was measured before something failed is still true.
+    let written = finish(&settings, &report);
+    for error in [measured.err(), written.err()].into_iter().flatten() {
+        say(&format!("{error:#}"));
+        return ExitCode::from(2);
+    }
+    if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Ctrl-C must not leave containers behind: it ends the measuring, and what was started goes with it.
+async fn measure_until_interrupted(settings: &Settings, report: &mut Report) -> anyhow::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        measured = measure(settings, report) => measured,
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
     }
 }
 
-fn finish(settings: &Settings, report: anyhow::Result<Report>) -> anyhow::Result<bool> {
-    let report = report?;
+fn finish(settings: &Settings, report: &Report) -> anyhow::Result<()> {
+    tell(&report.table());
     let path = match &settings.json {
         Some(path) => path.clone(),
         None => target_folder()?.join("bench.json"),
     };
     std::fs::write(&path, report.json()?).with_context(|| format!("cannot write {}", path.display()))?;
-    tell(&report.table());
     tell(&format!("written to {}", path.display()));
-    Ok(report.holds())
+    Ok(())
 }
 
-async fn measure(settings: &Settings) -> anyhow::Result<Report> {
+async fn measure(settings: &Settings, report: &mut Report) -> anyhow::Result<()> {
     let parts = settings.parts();
-    let mut report = Report::new(machine::describe(), settings.quick);
     if parts.contains(&Part::Router) {
         report.add(router::measure(settings).await?);
     }
@@ -121,35 +121,39 @@ async fn measure(settings: &Settings) -> anyhow::Result<Report> {
     if parts.iter().any(|part| *part < Part::Router) {
         say("starting a platform");
         let platform = Platform::start(&Start::default())?;
-        let figures = on_platform(&platform, settings, &parts).await;
-        if figures.is_err() {
+        let measured = on_platform(&platform, settings, &parts, report).await;
+        if measured.is_err() {
             platform.tell_log();
         }
-        report.add(figures?);
+        measured?;
     }
-    Ok(report)
+    Ok(())
 }
 
-async fn on_platform(platform: &Platform, settings: &Settings, parts: &BTreeSet<Part>) -> anyhow::Result<Vec<Figure>> {
+async fn on_platform(
+    platform: &Platform,
+    settings: &Settings,
+    parts: &BTreeSet<Part>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let user = User::new(platform)?;
     let app = push::deployed(&user)?;
-    let mut figures = Vec::new();
     if parts.contains(&Part::Idle) {
-        figures.extend(idle::measure(platform, settings, "one app").await?);
+        report.add(idle::measure(platform, settings, "one app").await?);
     }
     if parts.contains(&Part::Push) {
-        figures.extend(push::measure(&app, settings).await?);
+        report.add(push::measure(&app, settings).await?);
     }
     if parts.contains(&Part::Rollout) {
-        figures.extend(rollout::measure(&app, settings).await?);
+        report.add(rollout::measure(&app, settings).await?);
     }
     if parts.contains(&Part::Transfer) {
-        figures.extend(transfer::measure(&user, settings).await?);
+        report.add(transfer::measure(&user, settings).await?);
     }
     if parts.contains(&Part::Idle) && parts.len() > 1 {
-        figures.extend(idle::measure(platform, settings, "after all this").await?);
+        report.add(idle::measure(platform, settings, "after all this").await?);
     }
-    Ok(figures)
+    Ok(())
 }
 
 /// `target` of the build that this program is from.
