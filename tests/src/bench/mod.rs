@@ -33,7 +33,7 @@ use report::Report;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "bench", version)]
 pub struct Settings {
-    /// Few rounds: a first look, in less than two minutes.
+    /// Few rounds of less: a first look, in less than two minutes.
     #[arg(long)]
     pub quick: bool,
     /// Only these parts; all when none is given.
@@ -150,7 +150,7 @@ async fn on_platform(
     if parts.contains(&Part::Transfer) {
         report.add(transfer::measure(&user, settings).await?);
     }
-    if parts.contains(&Part::Idle) && parts.len() > 1 {
+    if parts.contains(&Part::Idle) && parts.len() > 1 && !settings.quick {
         report.add(idle::measure(platform, settings, "after all this").await?);
     }
     Ok(())

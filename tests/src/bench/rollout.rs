@@ -37,7 +37,7 @@ pub(super) async fn measure(app: &App<'_>, settings: &Settings) -> anyhow::Resul
     let (mut config, mut rollback) = (Samples::default(), Samples::default());
     let (mut config_answers, mut rollback_answers) = (Samples::default(), Samples::default());
     floor.start().await?;
-    for round in 0..settings.rounds(15, 4) {
+    for round in 0..settings.rounds(12, 3) {
         tokio::time::sleep(PAUSE).await;
         let (live, answered) = ours.set_config(round).await?;
         config.ours.push(live);

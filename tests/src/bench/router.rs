@@ -67,9 +67,10 @@ pub(super) async fn measure(settings: &Settings) -> anyhow::Result<Vec<Figure>> 
 fn round(address: SocketAddr, process: &Process, settings: &Settings) -> anyhow::Result<Round> {
     let family = process.family()?;
     let before = cpu_seconds(&family)?;
-    let (requests, requests_a_second) = load(address, Duration::from_secs(if settings.quick { 3 } else { 5 }))?;
+    let seconds = |often, seldom| Duration::from_secs(settings.rounds(often, seldom) as u64);
+    let (requests, requests_a_second) = load(address, seconds(5, 2))?;
     let used = cpu_seconds(&family)? - before;
-    let latencies = open_loop::visit(address, HOST, CONNECTIONS, RATE, Duration::from_secs(3))?;
+    let latencies = open_loop::visit(address, HOST, CONNECTIONS, RATE, seconds(3, 2))?;
     Ok(Round { requests_a_second, cpu_microseconds: used / requests * 1e6, latencies })
 }
 

@@ -1,8 +1,9 @@
 //! Much data through git: our SSH server beside OpenSSH, the same cipher, a plain bare repository.
 //!
-//! The client packs without compression, so that what is measured is the way and the server, not the client's zlib.
+//! The client packs without compression, so that what is measured is the way and the server, not the client's zlib; the
+//! plain repository has our threshold for files that are too big to compare, or it would spend its time on comparing.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::ensure;
 use rand::Rng as _;
@@ -14,16 +15,19 @@ use super::{
     report::{Bound, Figure, Samples},
     say,
 };
-use crate::{Repository, User, both, random_name};
+use crate::{Repository, User, both, random_name, succeed};
 
 const BOUND: Bound = Bound::RatioAtLeast { aim: 1.0, must: 0.9 };
 const CIPHER: &str = "-o Ciphers=chacha20-poly1305@openssh.com -o KexAlgorithms=curve25519-sha256";
 /// No branch of this name deploys.
 const BRANCH: &str = "bulk";
 
+/// Most bytes of one random file.
+const FILE_BYTES: usize = 10_000_000;
+
 /// One kind of content, and how much of it: the unit says what is counted.
 struct Load {
-    name: &'static str,
+    name: String,
     unit: &'static str,
     amount: f64,
     repository: Repository,
@@ -34,7 +38,9 @@ pub(super) async fn measure(user: &User<'_>, settings: &Settings) -> anyhow::Res
     say("git push and clone of much data");
     let server = OpenSsh::start(user).await?;
     let mut figures = Vec::new();
-    for (load, rounds) in [(random_bytes(user)?, settings.rounds(3, 1)), (small_files(user)?, settings.rounds(7, 2))] {
+    let random = random_bytes(user, settings.rounds(20, 4))?;
+    let small = small_files(user, settings.rounds(20_000, 5_000))?;
+    for (load, rounds) in [(random, settings.rounds(3, 1)), (small, settings.rounds(7, 3))] {
         let (mut pushes, mut clones) = (Samples::default(), Samples::default());
         for round in 0..rounds {
             for ours in [round % 2 == 0, round % 2 == 1] {
@@ -44,6 +50,8 @@ pub(super) async fn measure(user: &User<'_>, settings: &Settings) -> anyhow::Res
                     transfer(user, &load, &url)?
                 } else {
                     let (folder, url) = server.repository(&random_name("floor"))?;
+                    let config = ["config", "core.bigFileThreshold", "1m"];
+                    succeed(&Command::new("git").arg("-C").arg(&folder).args(config).output()?)?;
                     let times = transfer(user, &load, &url)?;
                     fs::remove_dir_all(folder)?;
                     times
@@ -88,27 +96,28 @@ fn git(user: &User<'_>, folder: &Path, arguments: &[&str]) -> anyhow::Result<f64
     Ok(started.elapsed().as_secs_f64())
 }
 
-/// 200 MB that nothing makes smaller.
-fn random_bytes(user: &User<'_>) -> anyhow::Result<Load> {
+/// Files that nothing makes smaller.
+fn random_bytes(user: &User<'_>, files: usize) -> anyhow::Result<Load> {
     let repository = repository(user, "random-bytes")?;
-    let mut bytes = vec![0; 10_000_000];
-    for file in 0..20 {
+    let mut bytes = vec![0; FILE_BYTES];
+    for file in 0..files {
         rand::rng().fill_bytes(&mut bytes);
         fs::write(repository.folder().join(format!("{file}.bin")), &bytes)?;
     }
     pack(&repository)?;
-    Ok(Load { name: "200 MB of random bytes", unit: "MB/s", amount: 200.0, repository })
+    let megabytes = files * FILE_BYTES / 1_000_000;
+    Ok(Load { name: format!("{megabytes} MB of random bytes"), unit: "MB/s", amount: megabytes as f64, repository })
 }
 
-/// 20,000 files of a line each.
-fn small_files(user: &User<'_>) -> anyhow::Result<Load> {
+/// Files of a line each.
+fn small_files(user: &User<'_>, files: usize) -> anyhow::Result<Load> {
     let repository = repository(user, "small-files")?;
-    for file in 0..20_000 {
-        repository
-            .write(&format!("{}/{file}.txt", file / 200), &format!("file {file} {:016x}\n", rand::random::<u64>()))?;
+    for file in 0..files {
+        let line = format!("file {file} {:016x}\n", rand::random::<u64>());
+        repository.write(&format!("{}/{file}.txt", file / 200), &line)?;
     }
     pack(&repository)?;
-    Ok(Load { name: "20,000 small files", unit: "files/s", amount: 20_000.0, repository })
+    Ok(Load { name: format!("{files} small files"), unit: "files/s", amount: files as f64, repository })
 }
 
 fn repository(user: &User<'_>, name: &str) -> anyhow::Result<Repository> {
