@@ -11,6 +11,7 @@ mod alarm;
 mod body;
 mod forward;
 mod headers;
+mod hearing;
 mod host;
 mod limits;
 mod pages;

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::activity::{Activity, Phase, Watched};
 use super::alarm::{Alarm, Guard};
 use super::body::RequestBody;
+use super::hearing::Hearing;
 use super::limits::Limits;
 use crate::target::{Lease, Standing, TargetState};
 
@@ -41,6 +42,7 @@ pub(super) struct Connection {
     sender: SendRequest<RequestBody>,
     activity: Arc<Activity>,
     silent: Alarm,
+    end: Alarm,
 }
 
 /// Why a target took no connection.
@@ -65,6 +67,12 @@ impl Connection {
     ) -> Result<Response<Incoming>, Box<TrySendError<Request<RequestBody>>>> {
         self.activity.enter(Phase::Busy);
         self.sender.try_send_request(request).await.map_err(Box::new)
+    }
+
+    /// Whether a request sent now gets on its way. One whose end was asked for is still open until its task hears of
+    /// that, and would lose the request.
+    fn is_ready(&self) -> bool {
+        self.sender.is_ready() && !self.end.has_rung()
     }
 
     /// Whether it was ended because the target was silent for too long.
@@ -106,7 +114,7 @@ impl Pool {
         let connections = idle.get_mut(&target.address())?;
         // The last one used is the least likely to have been closed meanwhile.
         while let Some(connection) = connections.pop() {
-            if connection.sender.is_ready() {
+            if connection.is_ready() {
                 return Some(connection);
             }
         }
@@ -121,7 +129,7 @@ impl Pool {
             return None;
         }
         tokio::task::yield_now().await;
-        connection.sender.is_ready().then_some(connection)
+        connection.is_ready().then_some(connection)
     }
 
     /// Keeps a connection whose answer was read to its end.
@@ -146,14 +154,14 @@ impl Pool {
             .map_err(ConnectError::Unreachable)?;
         stream.set_nodelay(true).map_err(ConnectError::Unreachable)?;
         let activity = Activity::new(Phase::Busy);
-        let watched = Watched::new(stream, Arc::clone(&activity));
-        let (sender, driver) = self.client.handshake(watched).await.map_err(ConnectError::Ended)?;
+        let stream = Hearing::new(Watched::new(stream, Arc::clone(&activity)));
+        let (sender, driver) = self.client.handshake(stream).await.map_err(ConnectError::Ended)?;
         let number = self.next_number.get();
         self.next_number.set(number.wrapping_add(1));
-        let connection = Connection { number, sender, activity: Arc::clone(&activity), silent: Alarm::default() };
+        let (silent, end) = (Alarm::default(), Alarm::default());
+        let connection =
+            Connection { number, sender, activity: Arc::clone(&activity), silent: silent.clone(), end: end.clone() };
         let address = target.address();
-        let silent = connection.silent.clone();
-        let end = Alarm::default();
         let guard = Guard::spawn(guard(activity, self.silence_limit, target.standing(), silent, end.clone()));
         let pool = Rc::clone(self);
         tokio::task::spawn_local(async move {

@@ -180,6 +180,26 @@ async fn a_refused_upload_is_not_asked_for() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_target_that_hangs_up_on_the_upload_is_not_lost() {
+    let (address, _task) = raw_backend(|mut visitor: Visitor, _| async move {
+        if visitor.head().await.is_some() {
+            visitor.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig").await;
+        }
+    })
+    .await;
+    let router = Router::to(&[address]);
+    let body = "x".repeat(3 << 20);
+    for _ in 0..20 {
+        let mut visitor = router.visitor().await;
+        visitor.send(format!("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: {}\r\n\r\n", body.len())).await;
+        // The router may close before all is written; what was answered must still be readable.
+        let _ = visitor.try_send(&body).await;
+        let reply = visitor.reply().await;
+        assert_eq!((reply.status, reply.body.as_str()), (413, "big"));
+    }
+}
+
+#[tokio::test]
 async fn an_answer_before_the_end_of_the_upload_is_not_lost() {
     let router = Router::start();
     router.serve(1, &[]);
