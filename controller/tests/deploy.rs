@@ -375,6 +375,26 @@ async fn old_instances_stay_until_the_routers_have_let_go(pool: PgPool) {
 }
 
 #[sqlx::test]
+async fn a_router_that_could_not_be_heard_is_waited_for(pool: PgPool) {
+    // It serves, but what it last said is from before the outage.
+    sqlx::query("INSERT INTO routers (id, version, seen) VALUES ('r1', 1, now() - interval '1 minute')")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let world = world(pool).await;
+    let change = world.build().await.unwrap();
+    let status = || async {
+        let sql = "SELECT status FROM deployments WHERE id = $1";
+        sqlx::query_scalar::<_, String>(sql).bind(change.deployment).fetch_one(&world.platform.pool).await.unwrap()
+    };
+    eventually("it waits for the router", || async { status().await == "switching" }).await;
+    let router = db::routing::Router { id: "r1".into(), version: 1000, draining: vec![] };
+    db::routing::report(&mut world.platform.pool.acquire().await.unwrap(), &router).await.unwrap();
+    assert_eq!(world.outcome(change.deployment).await, Outcome::Succeeded);
+    assert!(world.platform.signals.listening_for() < Duration::from_secs(15), "it waited until it gave the router up");
+}
+
+#[sqlx::test]
 async fn names_are_taken_once_and_reserved_ones_never(pool: PgPool) {
     let world = world(pool).await;
     let taken = intent::create_app(&world.platform, &world.user, Some("hello".parse().unwrap())).await.unwrap_err();

@@ -77,8 +77,8 @@ async fn start(
         Some(program) => Some((program.clone(), Port::take(loopback, arguments.registry_port, "--registry-port")?)),
         None => None,
     };
-    let builder_health = Port::take_or_any(loopback, 8092)?;
-    let router_health = Port::take_or_any(loopback, 9090)?;
+    let builder_health = Port::any(loopback)?;
+    let router_health = Port::any(loopback)?;
 
     let mut wiring = Wiring {
         domain: arguments.domain.clone(),

@@ -72,11 +72,12 @@ pub async fn report(db: &mut PgConnection, router: &Router) -> Result<(), DbErro
     Ok(())
 }
 
-/// Routers heard of in the last fifteen seconds.
-pub async fn list_routers(db: &mut PgConnection) -> Result<Vec<Router>, DbError> {
+/// Routers that were heard of in the last `absent` seconds.
+pub async fn list_routers(db: &mut PgConnection, absent: f64) -> Result<Vec<Router>, DbError> {
     let routers = sqlx::query_as!(
         Router,
-        "SELECT id, version, draining FROM routers WHERE seen > now() - interval '15 seconds' ORDER BY id"
+        "SELECT id, version, draining FROM routers WHERE seen > now() - make_interval(secs => $1) ORDER BY id",
+        absent
     )
     .fetch_all(db)
     .await?;

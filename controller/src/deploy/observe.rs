@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use super::{Platform, signals::notify_progress, step::StepError};
 use crate::{
     db::{
-        self,
+        self, DbError,
         events::Level,
         instances::{Record, State},
         routing::Router,
@@ -26,6 +26,11 @@ use crate::{
     },
     scheduler::{Observed, Phase},
 };
+
+/// A router that was silent for this long is gone: three of its reports are missing.
+const ROUTER_ABSENT: Duration = Duration::from_secs(15);
+/// Nobody waits any more for a router of which this much time has heard nothing.
+const ROUTER_FORGOTTEN: Duration = Duration::from_hours(1);
 
 /// One look at an app.
 #[derive(Debug)]
@@ -81,7 +86,7 @@ pub(super) async fn view(platform: &Platform, db: &mut PgConnection, app: App) -
     let serving = db::releases::latest_deployed(&mut *db, app.id).await?;
     let release = deployment.as_ref().map(|deployment| deployment.version).or(serving);
     let records = db::instances::list(&mut *db, app.id).await?;
-    let routers = db::routing::list_routers(&mut *db).await?;
+    let routers = routers(platform, db).await?;
     let known: BTreeSet<&InstanceName> = records.iter().map(|record| &record.name).collect();
     let strangers = observed
         .values()
@@ -116,6 +121,14 @@ pub(super) async fn view(platform: &Platform, db: &mut PgConnection, app: App) -
         strangers,
     };
     Ok(View { app, deployment, situation, observed })
+}
+
+/// Routers that visitors may be coming through. One that says nothing for a while is gone; but while nothing could be
+/// heard, because we or the database were away, nobody can be said to have been silent.
+pub(super) async fn routers(platform: &Platform, db: &mut PgConnection) -> Result<Vec<Router>, DbError> {
+    let heard_all = platform.signals.listening_for() >= ROUTER_ABSENT;
+    let absent = if heard_all { ROUTER_ABSENT } else { ROUTER_FORGOTTEN };
+    db::routing::list_routers(db, absent.as_secs_f64()).await
 }
 
 fn rollout(deployment: &Deployment, routers: &[Router]) -> Rollout {

@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool, postgres::PgListener};
-use tokio::sync::broadcast;
+use tokio::{
+    sync::{broadcast, watch},
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 use crate::db::DbError;
@@ -28,7 +31,14 @@ pub enum Signal {
 
 /// The signals of one controller process.
 #[derive(Debug, Clone)]
-pub struct Signals(broadcast::Sender<Signal>);
+pub struct Signals {
+    sender: broadcast::Sender<Signal>,
+    /// Since when we listen without a break, if we do.
+    listening: watch::Receiver<Option<Instant>>,
+}
+
+/// A connection that was silent for this long is asked whether it is still there, and given as long to answer.
+const SILENCE: Duration = Duration::from_secs(5);
 
 const CHANNELS: [&str; 4] = ["paas_app", "paas_progress", "paas_routes", "paas_routers"];
 
@@ -36,23 +46,29 @@ impl Signals {
     /// Starts to listen; goes on through outages of Postgres.
     pub fn listen(pool: PgPool) -> Self {
         let (sender, _) = broadcast::channel(1024);
-        let signals = Self(sender);
-        let out = signals.0.clone();
+        let (since, listening) = watch::channel(None);
+        let out = sender.clone();
         tokio::spawn(async move {
             loop {
-                if let Err(error) = forward(&pool, &out).await {
+                if let Err(error) = forward(&pool, &out, &since).await {
                     tracing::warn!(%error, "signals from the database were cut off; listening again in a second");
                 }
+                since.send_replace(None);
                 let _ = out.send(Signal::Everything);
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });
-        signals
+        Self { sender, listening }
+    }
+
+    /// For how long the database has been reachable without a break: what was not said in that time was not said.
+    pub fn listening_for(&self) -> Duration {
+        self.listening.borrow().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Hears what comes from now on.
     pub fn hear(&self) -> Hearing {
-        Hearing(self.0.subscribe())
+        Hearing(self.sender.subscribe())
     }
 }
 
@@ -78,17 +94,29 @@ impl Hearing {
             }
         };
         // Whether it was heard or time was up, the caller looks again.
-        let _ = tokio::time::timeout(limit, heard).await;
+        let _ = timeout(limit, heard).await;
     }
 }
 
-async fn forward(pool: &PgPool, out: &broadcast::Sender<Signal>) -> Result<(), sqlx::Error> {
+async fn forward(
+    pool: &PgPool,
+    out: &broadcast::Sender<Signal>,
+    since: &watch::Sender<Option<Instant>>,
+) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.eager_reconnect(false);
     listener.listen_all(CHANNELS).await?;
+    since.send_replace(Some(Instant::now()));
     // What happened before we listened.
     let _ = out.send(Signal::Everything);
-    while let Some(notification) = listener.try_recv().await? {
+    loop {
+        let Ok(received) = timeout(SILENCE, listener.try_recv()).await else {
+            timeout(SILENCE, sqlx::query("SELECT").execute(&mut listener))
+                .await
+                .map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
+            continue;
+        };
+        let Some(notification) = received? else { return Ok(()) };
         let id = || notification.payload().parse::<Uuid>().ok();
         let signal = match notification.channel() {
             "paas_app" => id().map(Signal::App),
@@ -101,7 +129,6 @@ async fn forward(pool: &PgPool, out: &broadcast::Sender<Signal>) -> Result<(), s
             let _ = out.send(signal);
         }
     }
-    Ok(())
 }
 
 /// Tells every controller, when the transaction commits, that something else is wanted of an app.

@@ -319,7 +319,7 @@ async fn bury(platform: &Platform, db: &mut PgConnection, app: Uuid) -> Result<L
         return Ok(None);
     }
     let instances = db::instances::list(&mut *db, app).await?;
-    let routers = db::routing::list_routers(&mut *db).await?;
+    let routers = observe::routers(platform, db).await?;
     if !instances.iter().all(|instance| observe::is_drained(instance, &routers, platform.options.drain_limit)) {
         return Ok(Some(Duration::from_secs(1)));
     }

@@ -1,12 +1,13 @@
 //! The HTTP server: connections within limits, ended gracefully.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::poll_fn, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
 use http::{Request, Uri, uri::PathAndQuery};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
@@ -20,6 +21,10 @@ const CONNECTIONS: usize = 2048;
 const HEAD: Duration = Duration::from_secs(15);
 /// How long requests under way may go on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long the rest of what a client sends is read after the last answer, …
+const LINGER: Duration = Duration::from_secs(2);
+/// … and at most so much of it, in bytes.
+const LINGER_BYTES: u64 = 16 << 20;
 /// Pause after the system had no connection to give: out of files, most likely.
 const OUT_OF_FILES: Duration = Duration::from_millis(100);
 
@@ -66,25 +71,36 @@ async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, stop: Can
         request.extensions_mut().insert(ConnectInfo(peer));
         without_slash(&mut request);
         let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        Box::pin(
+            async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) },
+        )
     });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
-            .max_buf_size(64 * 1024)
-            .serve_connection(TokioIo::new(stream), service)
-    );
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|context| connection.poll_without_shutdown(context)).await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
+    linger(connection.into_parts().io.into_inner()).await;
+}
+
+/// Ends a connection. What the client still sends is read for a while: closing on unread bytes, as after a body that
+/// was too large, would destroy the answer on its way.
+async fn linger(mut stream: TcpStream) {
+    let reading = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    let _ = timeout(LINGER, reading).await;
 }
 
 /// `/v2/apps/` is `/v2/apps` (contract §1.0.1).
