@@ -24,7 +24,7 @@ mod settings;
 mod source;
 mod ssh;
 
-use std::{io::IsTerminal as _, sync::Arc, time::Duration};
+use std::{io::IsTerminal as _, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,9 +55,6 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     ended
 }
 
-/// How long the last answers have to leave after the last command has ended.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -72,8 +69,6 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     }
     tracing::info!("stopping: no new connections, running pushes may end");
     platform.finish_sessions().await;
-    // The connections' own tasks still carry the last words and the exit status to the clients.
-    tokio::time::sleep(LAST_WORDS).await;
     health.abort();
     Ok(())
 }

@@ -8,10 +8,13 @@ use paas_api::{
     client::{Client, Credentials},
     hold::Hold,
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Settings, git, image::Engine};
+
+/// How long a stop waits for clients to hang up.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// One running builder.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(crate) struct Platform {
     pub(crate) builds: Semaphore,
     /// Pushes and clones; a stop waits for them.
     pub(crate) sessions: TaskTracker,
+    /// Clients that are connected, whatever they do.
+    pub(crate) connections: TaskTracker,
     /// Cancelled when connections must go.
     pub(crate) closing: CancellationToken,
 }
@@ -50,6 +55,7 @@ impl Platform {
             hold: Hold::new(settings.hold.clone()),
             builds: Semaphore::new(settings.max_builds),
             sessions: TaskTracker::new(),
+            connections: TaskTracker::new(),
             closing: CancellationToken::new(),
             settings: Settings { data, ..settings },
         })
@@ -58,14 +64,19 @@ impl Platform {
     /// Lets running pushes and clones end, within the limit, then closes what is left.
     pub(crate) async fn finish_sessions(self: &Arc<Self>) {
         self.sessions.close();
+        self.connections.close();
         let limit = Duration::from_secs(self.settings.shutdown_seconds);
-        if tokio::time::timeout(limit, self.sessions.wait()).await.is_err() {
+        if timeout(limit, self.sessions.wait()).await.is_ok() {
+            // A command's last words and its exit status are still on their way: its client hangs up when it has them.
+            let _ = timeout(LAST_WORDS, self.connections.wait()).await;
+        } else {
             tracing::warn!(
                 sessions = self.sessions.len(),
                 "still running at the shutdown limit; their pushes are refused"
             );
         }
         self.closing.cancel();
+        let _ = timeout(LAST_WORDS, self.connections.wait()).await;
     }
 }
 

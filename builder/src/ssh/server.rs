@@ -70,7 +70,7 @@ impl Server {
         let guard = Guard::new(tcp, limit, Arc::clone(&authenticated), self.platform.closing.clone());
         let session = Session::new(Arc::clone(&self.platform), peer, authenticated);
         let config = Arc::clone(&self.config);
-        tokio::spawn(async move {
+        self.platform.connections.spawn(async move {
             let ended = match russh::server::run_stream(config, guard, session).await {
                 Ok(running) => running.await,
                 Err(error) => Err(error),
