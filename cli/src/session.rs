@@ -203,6 +203,9 @@ impl App {
         match error.status() {
             Some(StatusCode::NOT_FOUND) if names_no_app => self.hint_no_app(told),
             Some(StatusCode::FORBIDDEN) => told.hint(format!("ask the owner of {} for access", self.name)),
+            Some(StatusCode::SERVICE_UNAVAILABLE) => {
+                told.hint(format!("{} goes on as it was; what its visitors reach is not touched", self.name))
+            }
             _ => told,
         }
     }
