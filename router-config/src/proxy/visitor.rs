@@ -24,7 +24,7 @@ use super::worker::Worker;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// … and only so much of it.
-const LINGER_BYTES: usize = 16 * 1024 * 1024;
+const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A visitor that has just come may be about to ask, and a stop waits this long for that.
 const COMING: Duration = Duration::from_millis(500);
@@ -120,15 +120,7 @@ fn address_text(address: SocketAddr) -> HeaderValue {
 async fn linger(mut stream: TcpStream) {
     let reading = async {
         stream.shutdown().await?;
-        let mut scratch = [0; 16 * 1024];
-        let mut left = LINGER_BYTES;
-        loop {
-            let read = stream.read(&mut scratch).await?;
-            if read == 0 || read > left {
-                return std::io::Result::Ok(());
-            }
-            left -= read;
-        }
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
     };
     let _ = tokio::time::timeout(LINGER, reading).await;
 }
