@@ -82,8 +82,11 @@ pub async fn run(settings: Settings) -> ExitCode {
     let measured = measure_until_interrupted(&settings, &mut report).await;
     // What was measured before something failed is still true.
     let written = finish(&settings, &report);
-    for error in [measured.err(), written.err()].into_iter().flatten() {
+    let errors = [measured.err(), written.err()];
+    for error in errors.iter().flatten() {
         say(&format!("{error:#}"));
+    }
+    if errors.iter().any(Option::is_some) {
         return ExitCode::from(2);
     }
     if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
