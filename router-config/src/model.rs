@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// Longest host name that DNS knows.
@@ -27,13 +28,19 @@ pub struct Table {
 }
 
 /// One app as visitors see it: its hosts, and the processes that answer for them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// Names under which visitors ask for it.
     pub hosts: Vec<Host>,
     /// Healthy processes. None means that the app exists but is scaled to nothing (503).
     #[serde(default)]
     pub targets: Vec<Target>,
+    /// Whether visitors get the maintenance page (503) instead of a target's answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub maintenance: bool,
+    /// Addresses that may visit; everybody else gets 403. Empty: everybody may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub whitelist: Vec<IpNet>,
 }
 
 /// One process that takes requests.
@@ -149,9 +156,18 @@ mod tests {
 
     #[test]
     fn fields_of_later_versions_are_ignored() {
-        let text = r#"{"version":1,"tls":{},"routes":[{"hosts":["a.b"],"targets":[],"maintenance":true}]}"#;
+        let text = r#"{"version":1,"tls":{},"routes":[{"hosts":["a.b"],"targets":[],"colour":"red"}]}"#;
         let table: Table = serde_json::from_str(text).unwrap();
         assert_eq!(table.routes.len(), 1);
+    }
+
+    #[test]
+    fn what_keeps_visitors_out_travels_along() {
+        let text = r#"{"hosts":["a.b"],"targets":[],"maintenance":true,"whitelist":["10.0.0.0/8","2001:db8::/32"]}"#;
+        let route: Route = serde_json::from_str(text).unwrap();
+        assert!(route.maintenance);
+        assert_eq!(serde_json::to_string(&route).unwrap(), text);
+        assert!(serde_json::from_str::<Route>(r#"{"hosts":["a.b"],"whitelist":["everybody"]}"#).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! status (version served, draining targets) is what the router reports to the publisher.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::model;
-use crate::table::LookupTable;
+use crate::table::{Closed, LookupTable};
 use crate::target::{Lease, TargetState};
 
 /// What the router serves and what it still ends.
@@ -36,6 +36,8 @@ pub(crate) enum Choice {
     NoTable,
     /// No route has this host.
     UnknownHost,
+    /// The route is closed, or closed to this visitor.
+    Closed(Closed),
     /// The route has no target, or none that was not tried yet.
     NoTarget,
 }
@@ -128,9 +130,9 @@ impl Switchboard {
         }
     }
 
-    /// The target for a request to this lower-case host; asked again after a failure with those
+    /// The target for a visitor's request to this lower-case host; asked again after a failure with those
     /// `tried`, and always answered from the newest table.
-    pub(crate) fn choose(&self, host: &str, tried: &[SocketAddr]) -> Choice {
+    pub(crate) fn choose(&self, host: &str, visitor: IpAddr, tried: &[SocketAddr]) -> Choice {
         loop {
             let current = self.current.load();
             let Some(table) = current.as_ref() else {
@@ -139,6 +141,9 @@ impl Switchboard {
             let Some(route) = table.lookup(host) else {
                 return Choice::UnknownHost;
             };
+            if let Some(closed) = route.closed_to(visitor) {
+                return Choice::Closed(closed);
+            }
             let Some(target) = route.least_loaded(tried) else {
                 return Choice::NoTarget;
             };
@@ -187,12 +192,15 @@ mod tests {
     use crate::model::{Route, Table};
     use crate::target::Standing;
 
+    const VISITOR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn table(version: u64, ports: &[u16]) -> Table {
         Table {
             version,
             routes: vec![Route {
                 hosts: vec!["a.b".parse().unwrap()],
                 targets: ports.iter().map(|port| address(*port).into()).collect(),
+                ..Route::default()
             }],
         }
     }
@@ -202,7 +210,7 @@ mod tests {
     }
 
     fn enter(switchboard: &Switchboard) -> Lease {
-        match switchboard.choose("a.b", &[]) {
+        match switchboard.choose("a.b", VISITOR, &[]) {
             Choice::Target(lease) => lease,
             other => panic!("{other:?}"),
         }
@@ -211,12 +219,12 @@ mod tests {
     #[test]
     fn every_way_to_find_no_target_is_told_apart() {
         let switchboard = Switchboard::new(Duration::from_secs(30));
-        assert!(matches!(switchboard.choose("a.b", &[]), Choice::NoTable));
+        assert!(matches!(switchboard.choose("a.b", VISITOR, &[]), Choice::NoTable));
         switchboard.apply(&table(1, &[]));
-        assert!(matches!(switchboard.choose("a.b", &[]), Choice::NoTarget));
-        assert!(matches!(switchboard.choose("x.y", &[]), Choice::UnknownHost));
+        assert!(matches!(switchboard.choose("a.b", VISITOR, &[]), Choice::NoTarget));
+        assert!(matches!(switchboard.choose("x.y", VISITOR, &[]), Choice::UnknownHost));
         switchboard.apply(&table(2, &[1]));
-        assert!(matches!(switchboard.choose("a.b", &[address(1)]), Choice::NoTarget));
+        assert!(matches!(switchboard.choose("a.b", VISITOR, &[address(1)]), Choice::NoTarget));
     }
 
     #[tokio::test]

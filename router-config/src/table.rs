@@ -4,8 +4,10 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use crate::model;
 use crate::target::TargetState;
@@ -24,6 +26,17 @@ pub struct LookupTable {
 #[derive(Debug)]
 pub struct LiveRoute {
     targets: Box<[Arc<TargetState>]>,
+    maintenance: bool,
+    whitelist: Box<[IpNet]>,
+}
+
+/// Why a route lets nobody through, or not this visitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// The visitor's address is not on the whitelist.
+    Forbidden,
+    /// The app is in maintenance.
+    Maintenance,
 }
 
 impl LookupTable {
@@ -41,7 +54,11 @@ impl LookupTable {
                     targets.push(Arc::clone(state));
                 }
             }
-            let live = Arc::new(LiveRoute { targets: targets.into() });
+            let live = Arc::new(LiveRoute {
+                targets: targets.into(),
+                maintenance: route.maintenance,
+                whitelist: route.whitelist.as_slice().into(),
+            });
             for host in &route.hosts {
                 let (map, key) = match host.wildcard_suffix() {
                     Some(suffix) => (&mut lookup.wildcard, suffix),
@@ -92,6 +109,14 @@ thread_local! {
 }
 
 impl LiveRoute {
+    /// Whether this visitor is kept out. Who may not come in does not learn of the maintenance either.
+    pub(crate) fn closed_to(&self, visitor: IpAddr) -> Option<Closed> {
+        if !self.whitelist.is_empty() && !self.whitelist.iter().any(|network| network.contains(&visitor)) {
+            return Some(Closed::Forbidden);
+        }
+        self.maintenance.then_some(Closed::Maintenance)
+    }
+
     /// The target with the fewest open requests among those not tried yet. Targets that lately
     /// refused a connection come last.
     pub(crate) fn least_loaded(&self, tried: &[SocketAddr]) -> Option<&Arc<TargetState>> {
@@ -123,6 +148,7 @@ mod tests {
             .map(|(hosts, ports)| Route {
                 hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
                 targets: ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port)).into()).collect(),
+                ..Route::default()
             })
             .collect();
         let drained = Arc::new(Notify::new());
@@ -195,11 +221,34 @@ mod tests {
     }
 
     #[test]
+    fn a_whitelist_keeps_everybody_else_out_also_during_maintenance() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let whitelist = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::7/128".parse().unwrap()];
+        for maintenance in [false, true] {
+            let route = Route {
+                hosts: vec!["a.b".parse().unwrap()],
+                maintenance,
+                whitelist: whitelist.clone(),
+                targets: vec![],
+            };
+            let table = LookupTable::new(&Table { version: 1, routes: vec![route] }, |_| unreachable!());
+            let route = table.lookup("a.b").unwrap();
+            for inside in ["192.0.2.9", "2001:db8::7"] {
+                assert_eq!(route.closed_to(address(inside)), maintenance.then_some(Closed::Maintenance));
+            }
+            for outside in ["192.0.3.1", "2001:db8::8", "127.0.0.1", "::1"] {
+                assert_eq!(route.closed_to(address(outside)), Some(Closed::Forbidden));
+            }
+        }
+    }
+
+    #[test]
     fn ten_thousand_hosts_are_cheap() {
         let routes = (0..10_000)
             .map(|number: u32| Route {
                 hosts: vec![format!("app-{number}.example.com").parse::<Host>().unwrap()],
                 targets: vec![SocketAddr::from((number.to_be_bytes().map(|byte| byte | 1), 5000)).into()],
+                ..Route::default()
             })
             .collect();
         let table = Table { version: 1, routes };

@@ -22,6 +22,7 @@ mod page;
 pub mod pods;
 pub mod releases;
 mod secret;
+pub mod settings;
 mod time;
 
 pub use names::{AppName, BranchName, CommitSha, ConfigKey, NameError, ProcessType, ReleaseVersion, Username};

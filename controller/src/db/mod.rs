@@ -21,6 +21,7 @@ pub mod instances;
 pub mod keys;
 pub mod releases;
 pub mod routing;
+pub mod settings;
 pub mod tokens;
 pub mod users;
 

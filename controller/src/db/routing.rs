@@ -27,18 +27,24 @@ pub struct AppRoute {
     pub domains: Vec<String>,
     /// `address:port` of each routed instance.
     pub addresses: Vec<String>,
+    /// Visitors get the maintenance page.
+    pub maintenance: bool,
+    /// Who may visit; empty: everybody.
+    pub whitelist: Vec<String>,
 }
 
-/// What the whole table is made of. To be read with [`version`] in one repeatable-read transaction.
+/// What the whole table is made of: every app that is routable. To be read with [`version`] in one repeatable-read transaction.
 pub async fn list(db: &mut PgConnection) -> Result<Vec<AppRoute>, DbError> {
     let routes = sqlx::query_as!(
         AppRoute,
-        r#"SELECT a.id AS app, d.domains AS "domains!", coalesce(i.addresses, '{}') AS "addresses!"
+        r#"SELECT a.id AS app, d.domains AS "domains!", coalesce(i.addresses, '{}') AS "addresses!",
+                  s.maintenance, s.whitelist
            FROM apps a
+           JOIN settings s ON s.app_id = a.id
            JOIN (SELECT app_id, array_agg(domain ORDER BY domain) AS domains FROM domains GROUP BY app_id) d ON d.app_id = a.id
            LEFT JOIN (SELECT app_id, array_agg(address ORDER BY name) AS addresses FROM instances WHERE routed GROUP BY app_id) i
                 ON i.app_id = a.id
-           WHERE a.name IS NOT NULL ORDER BY a.name"#
+           WHERE a.name IS NOT NULL AND s.routable ORDER BY a.name"#
     )
     .fetch_all(db)
     .await?;

@@ -141,6 +141,7 @@ pub async fn create_app(platform: &Platform, owner: &User, name: Option<AppName>
     if !db::domains::insert(&mut db, id, owner.id, name.as_str()).await? {
         return Err(taken());
     }
+    db::settings::insert(&mut db, id).await?;
     let config = workload::insert_values(&mut db, &platform.seal, id, owner.id, &Values::new()).await?;
     let summary = release::initial_summary(&owner.username);
     let first = NewRelease { app: id, owner: owner.id, build: None, config, summaries: (&summary, &summary) };

@@ -11,6 +11,7 @@ pub mod platform;
 mod reason;
 pub mod reconciler;
 pub mod routes;
+pub mod settings;
 pub mod signals;
 pub mod step;
 pub mod wait;

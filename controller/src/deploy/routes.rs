@@ -1,15 +1,20 @@
 //! The routing table, as routers fetch it.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use ipnet::IpNet;
 use paas_router::model::{Host, Route, Table, Target};
 use sqlx::Connection as _;
 
 use super::{Options, Platform, signals::Signal};
-use crate::db::{self, DbError, inconsistent};
+use crate::{
+    db::{self, DbError, inconsistent},
+    domain::settings::Address,
+};
 
 /// The last table that was made; every router gets the same.
 #[derive(Debug, Clone, Default)]
@@ -56,10 +61,16 @@ impl Published {
     }
 }
 
+/// Who may visit an app. An address that cannot be read lets nobody in, where leaving it out might let in everybody.
+fn whitelist(app: &db::routing::AppRoute) -> Vec<IpNet> {
+    let nobody = IpNet::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    app.whitelist.iter().map(|text| text.parse::<Address>().map_or(nobody, |address| address.network())).collect()
+}
+
 /// The table of these apps, and of the controller itself.
 fn table(options: &Options, version: u64, apps: &[db::routing::AppRoute]) -> Table {
     let own = ["paas", "deis"].iter().filter_map(|name| options.host(name).parse::<Host>().ok()).collect();
-    let mut routes = vec![Route { hosts: own, targets: vec![Target::from(options.advertised)] }];
+    let mut routes = vec![Route { hosts: own, targets: vec![Target::from(options.advertised)], ..Route::default() }];
     routes.extend(apps.iter().map(|app| {
         Route {
             hosts: app.domains.iter().filter_map(|domain| options.host(domain).parse().ok()).collect(),
@@ -68,6 +79,8 @@ fn table(options: &Options, version: u64, apps: &[db::routing::AppRoute]) -> Tab
                 .iter()
                 .filter_map(|address| Some(Target::from(address.parse::<std::net::SocketAddr>().ok()?)))
                 .collect(),
+            maintenance: app.maintenance,
+            whitelist: whitelist(app),
         }
     }));
     Table { version, routes }

@@ -6,7 +6,7 @@ use futures_util::Stream;
 use paas_api::ReleaseVersion;
 use uuid::Uuid;
 
-use super::{Platform, signals::Signal};
+use super::{Platform, observe, signals::Signal};
 use crate::{
     db::{self, DbError, instances::State},
     domain::deployment::{Deployment, Status},
@@ -117,6 +117,24 @@ pub async fn gone(platform: &Platform, app: Uuid, limit: Duration) -> Result<boo
             return Ok(false);
         }
         hearing.wait_for(LOOK_AGAIN, |signal| signal == Signal::Progress(app)).await;
+    }
+}
+
+/// Waits until every router serves a version of the table, or a newer one.
+pub async fn published(platform: &Platform, version: i64, limit: Duration) -> Result<bool, DbError> {
+    let mut hearing = platform.signals.hear();
+    let deadline = tokio::time::Instant::now() + limit;
+    loop {
+        let mut db = platform.pool.acquire().await?;
+        if observe::routers(platform, &mut db).await?.iter().all(|router| router.version >= version) {
+            return Ok(true);
+        }
+        drop(db);
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        hearing.wait_for(left.min(LOOK_AGAIN), |signal| signal == Signal::Routers).await;
     }
 }
 

@@ -32,6 +32,8 @@ pub enum ApiError {
     MethodNotAllowed(Method),
     /// Fields of the body that are wrong.
     Fields(BTreeMap<String, Vec<String>>),
+    /// What is wrong, outside fields.
+    List(Vec<String>),
     /// A rule of the platform says no.
     Refused(String),
     /// Nothing changed, or it collides with what is there.
@@ -81,6 +83,7 @@ impl ApiError {
                 (StatusCode::METHOD_NOT_ALLOWED, detail(format!("Method \"{method}\" not allowed.")))
             }
             Self::Fields(fields) => (StatusCode::BAD_REQUEST, ErrorBody::Fields(fields)),
+            Self::List(texts) => (StatusCode::BAD_REQUEST, ErrorBody::List(texts)),
             Self::Refused(text) => (StatusCode::BAD_REQUEST, detail(text)),
             Self::Conflict(text) => (StatusCode::CONFLICT, detail(text)),
             Self::Unprocessable(text) => (StatusCode::UNPROCESSABLE_ENTITY, detail(text)),

@@ -36,6 +36,7 @@ mod releases;
 pub mod router;
 mod routes;
 pub mod server;
+mod settings;
 
 /// Who is let in, beyond what the ledger knows.
 #[derive(Debug, Clone)]
@@ -124,6 +125,7 @@ fn all() -> router::Routes {
         pods::routes,
         logs::routes,
         domains::routes,
+        settings::routes,
         hooks::routes,
         routes::routes,
     ]

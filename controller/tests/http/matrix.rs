@@ -88,6 +88,13 @@ const MATRIX: &[Row] = &[
     ("POST", "/v2/apps/{app}/pods/{type}/{name}/restart", APP),
     ("GET", "/v2/apps/{app}/logs", APP),
     ("GET", "/v2/apps/{app}/domains", APP),
+    ("POST", "/v2/apps/{app}/domains", app(400)),
+    ("DELETE", "/v2/apps/{app}/domains/{domain}", owner(404)),
+    ("GET", "/v2/apps/{app}/settings", APP),
+    ("POST", "/v2/apps/{app}/settings", app(409)),
+    ("GET", "/v2/apps/{app}/whitelist", APP),
+    ("POST", "/v2/apps/{app}/whitelist", app(400)),
+    ("DELETE", "/v2/apps/{app}/whitelist", owner(400)),
     ("GET", "/v2/hooks/key/{fingerprint}", builder(404)),
     ("GET", "/v2/hooks/access/{fingerprint}/{app}", builder(404)),
     ("GET", "/v2/hooks/keys/{app}", builder(200)),
@@ -120,6 +127,7 @@ async fn everybody_gets_exactly_what_they_may(pool: PgPool) {
                 .replace("{type}", "web")
                 .replace("{uuid}", "7f0f8f5e-8f3a-4d3c-9a55-000000000000")
                 .replace("{name}", "x")
+                .replace("{domain}", "www.example.test")
                 .replace("{id}", "x")
                 .replace("{fingerprint}", "00:11");
             let who = match actor {

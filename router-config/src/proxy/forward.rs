@@ -10,7 +10,7 @@
 //!   a moment ago: an older one may be closed by the target in the very moment of its reuse, and
 //!   then nobody knows what the target did.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -27,6 +27,7 @@ use super::visitor::Visitor;
 use super::worker::Worker;
 use super::{headers, host, upgrade};
 use crate::switchboard::Choice;
+use crate::table::Closed;
 use crate::target::Lease;
 
 /// Sends of one request, counting those that reached nobody.
@@ -90,7 +91,7 @@ async fn route(worker: &Rc<Worker>, visitor: &Rc<Visitor>, mut request: Request<
     let Ok(host) = host::of(&mut parts) else {
         return Page::BadHost.answer(&parts.headers, &visitor.activity);
     };
-    let first = match worker.switchboard.choose(&host, &[]) {
+    let first = match worker.switchboard.choose(&host, visitor.address, &[]) {
         Choice::Target(lease) => lease,
         nowhere => {
             let page = page_for(&nowhere, &parts.method, &parts.uri);
@@ -105,7 +106,7 @@ async fn route(worker: &Rc<Worker>, visitor: &Rc<Visitor>, mut request: Request<
     let body = if body.is_end_stream() { RequestBody::Empty } else { RequestBody::Streaming(body) };
     let accept = parts.headers.get(ACCEPT).cloned();
     let request = Request::from_parts(parts, body);
-    match send(worker, &host, first, request).await {
+    match send(worker, &host, visitor.address, first, request).await {
         Ok((response, exchange)) => pass_back(worker, visitor, response, exchange, switch),
         Err(page) => page.answer(&accept_only(accept), &visitor.activity),
     }
@@ -119,6 +120,8 @@ fn page_for(nowhere: &Choice, method: &Method, uri: &Uri) -> Page {
         Choice::UnknownHost | Choice::NoTable if asks_health => Page::Healthy,
         Choice::UnknownHost => Page::UnknownHost,
         Choice::NoTable => Page::Starting,
+        Choice::Closed(Closed::Forbidden) => Page::Forbidden,
+        Choice::Closed(Closed::Maintenance) => Page::Maintenance,
         Choice::NoTarget | Choice::Target(_) => Page::NoTarget,
     }
 }
@@ -135,6 +138,7 @@ fn accept_only(accept: Option<HeaderValue>) -> HeaderMap {
 async fn send(
     worker: &Rc<Worker>,
     host: &str,
+    visitor: IpAddr,
     first: Lease,
     mut request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Exchange), Page> {
@@ -146,7 +150,7 @@ async fn send(
     for _ in 0..MOST_ATTEMPTS {
         let lease = match next.take() {
             Some(lease) => lease,
-            None => match worker.switchboard.choose(host, &tried) {
+            None => match worker.switchboard.choose(host, visitor, &tried) {
                 Choice::Target(lease) => lease,
                 _ => return Err(failure),
             },

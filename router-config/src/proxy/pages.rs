@@ -20,6 +20,10 @@ pub(super) enum Page {
     BadMethod,
     /// No route has the host.
     UnknownHost,
+    /// The visitor's address is not on the app's whitelist.
+    Forbidden,
+    /// The app is in maintenance.
+    Maintenance,
     /// The route has no process.
     NoTarget,
     /// No table was ever seen.
@@ -37,7 +41,8 @@ impl Page {
             Self::BadHost => StatusCode::BAD_REQUEST,
             Self::BadMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownHost => StatusCode::NOT_FOUND,
-            Self::NoTarget | Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Maintenance | Self::NoTarget | Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -49,6 +54,8 @@ impl Page {
             Self::BadHost => "The request does not name one valid host.",
             Self::BadMethod => "This method is not supported here.",
             Self::UnknownHost => "There is no app at this address.",
+            Self::Forbidden => "This app is not open to your address.",
+            Self::Maintenance => "This app is down for maintenance. Try again later.",
             Self::NoTarget => "This app has no running process at the moment.",
             Self::Starting => "This service is starting. Try again in a moment.",
             Self::BadGateway => "This app cannot be reached at the moment. Try again in a moment.",

@@ -1,7 +1,7 @@
 //! A visitor's connection, from its first byte to its last.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,6 +32,8 @@ const COMING: Duration = Duration::from_millis(500);
 /// What all requests of one connection share.
 #[derive(Debug)]
 pub(super) struct Visitor {
+    /// IPv4 also when it came mapped into IPv6.
+    pub(super) address: IpAddr,
     pub(super) forwarded: Forwarded,
     pub(super) activity: Arc<Activity>,
     /// Its place among the connections allowed at once.
@@ -44,7 +46,9 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: Socket
         return;
     }
     let activity = Activity::new(Phase::Head);
+    let address = address.ip().to_canonical();
     let visitor = Rc::new(Visitor {
+        address,
         forwarded: Forwarded {
             address: address_text(address),
             protocol: HeaderValue::from_static("http"),
@@ -111,9 +115,8 @@ async fn guard(worker: Rc<Worker>, activity: Arc<Activity>, overdue: Alarm, stop
     overdue.ring();
 }
 
-fn address_text(address: SocketAddr) -> HeaderValue {
-    let address = address.ip().to_canonical().to_string();
-    HeaderValue::try_from(address).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+fn address_text(address: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// Ends a connection without destroying the answer that the visitor has yet to read.

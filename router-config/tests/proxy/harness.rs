@@ -196,7 +196,8 @@ pub(crate) async fn nobody() -> SocketAddr {
 }
 
 pub(crate) fn route(host: &str, targets: &[SocketAddr]) -> Route {
-    Route { hosts: vec![host.parse().unwrap()], targets: targets.iter().copied().map(Into::into).collect() }
+    let hosts = vec![host.parse().unwrap()];
+    Route { hosts, targets: targets.iter().copied().map(Into::into).collect(), ..Route::default() }
 }
 
 /// The proxy, on two threads and a free port.

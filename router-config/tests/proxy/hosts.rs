@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use paas_router::model::Route;
 use paas_router::proxy::Limits;
 use tokio::net::TcpSocket;
 
@@ -105,6 +106,8 @@ async fn each_dead_end_has_its_status_and_a_page_that_tells_nothing_else() {
         1,
         &[
             route("empty.test", &[]),
+            Route { maintenance: true, ..route("maintenance.test", &[unreachable]) },
+            Route { whitelist: vec!["192.0.2.0/24".parse().unwrap()], ..route("closed.test", &[unreachable]) },
             route("gone.test", &[unreachable]),
             route("silent.test", &[silent]),
             route("broken.test", &[broken]),
@@ -113,6 +116,8 @@ async fn each_dead_end_has_its_status_and_a_page_that_tells_nothing_else() {
     for (host, status, words) in [
         ("unknown.test", 404, "There is no app at this address."),
         ("empty.test", 503, "no running process"),
+        ("maintenance.test", 503, "down for maintenance"),
+        ("closed.test", 403, "not open to your address"),
         ("gone.test", 502, "cannot be reached"),
         ("silent.test", 504, "did not answer in time"),
         ("broken.test", 502, "cannot be reached"),
@@ -140,6 +145,31 @@ async fn each_dead_end_has_its_status_and_a_page_that_tells_nothing_else() {
         visitor.send(get("unknown.test", "/")).await;
         assert_eq!(visitor.reply().await.status, 404);
     }
+}
+
+#[tokio::test]
+async fn a_whitelist_and_maintenance_hold_from_one_request_to_the_next() {
+    let backend = Backend::saying("hello").await;
+    let open = route("app.test", &[backend.address]);
+    let router = Router::to(&[backend.address]);
+    let mut visitor = router.visitor().await;
+    let tables = [
+        (open.clone(), 200),
+        (Route { maintenance: true, ..open.clone() }, 503),
+        (Route { whitelist: vec!["10.0.0.0/8".parse().unwrap()], ..open.clone() }, 403),
+        (
+            Route { whitelist: vec!["10.0.0.0/8".parse().unwrap(), "127.0.0.1/32".parse().unwrap()], ..open.clone() },
+            200,
+        ),
+        (open, 200),
+    ];
+    for (version, (route, status)) in (2..).zip(tables) {
+        router.serve(version, &[route]);
+        // What a visitor says of its address opens nothing.
+        visitor.send("GET / HTTP/1.1\r\nHost: app.test\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n").await;
+        assert_eq!(visitor.reply().await.status, status, "version {version}");
+    }
+    assert_eq!(backend.requests(), 3);
 }
 
 #[tokio::test]

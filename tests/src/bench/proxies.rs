@@ -137,6 +137,8 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 
 /// A table in which every host leads to the backend.
 pub(super) fn table(version: u64, backend: SocketAddr, hosts: &[String]) -> anyhow::Result<Table> {
-    let routes = hosts.iter().map(|host| Ok(Route { hosts: vec![host.parse()?], targets: vec![backend.into()] }));
+    let routes = hosts
+        .iter()
+        .map(|host| Ok(Route { hosts: vec![host.parse()?], targets: vec![backend.into()], ..Route::default() }));
     Ok(Table { version, routes: routes.collect::<anyhow::Result<_>>()? })
 }

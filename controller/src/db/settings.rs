@@ -1,0 +1,71 @@
+//! Settings of apps.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
+
+use super::{DbError, inconsistent};
+use crate::domain::settings::{Address, Settings};
+
+/// An app's settings as stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Their id.
+    pub uuid: Uuid,
+    /// What they say.
+    pub settings: Settings,
+    /// Creation.
+    pub created: DateTime<Utc>,
+    /// Last change.
+    pub updated: DateTime<Utc>,
+}
+
+/// Gives a new app the settings that visitors expect.
+pub async fn insert(db: &mut PgConnection, app: Uuid) -> Result<(), DbError> {
+    sqlx::query!("INSERT INTO settings (app_id) VALUES ($1)", app).execute(db).await?;
+    Ok(())
+}
+
+/// An app's settings.
+pub async fn get(db: &mut PgConnection, app: Uuid) -> Result<Stored, DbError> {
+    let row = sqlx::query!(
+        r#"SELECT uuid, maintenance, routable, whitelist, labels AS "labels: Json<std::collections::BTreeMap<String, String>>",
+                  created, updated
+           FROM settings WHERE app_id = $1"#,
+        app
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Stored {
+        uuid: row.uuid,
+        settings: Settings {
+            maintenance: row.maintenance,
+            routable: row.routable,
+            whitelist: addresses(&row.whitelist)?,
+            labels: row.labels.0,
+        },
+        created: row.created,
+        updated: row.updated,
+    })
+}
+
+/// The addresses of a stored whitelist.
+pub fn addresses(stored: &[String]) -> Result<Vec<Address>, DbError> {
+    stored.iter().map(|text| text.parse().map_err(inconsistent("settings"))).collect()
+}
+
+/// Stores an app's settings.
+pub async fn update(db: &mut PgConnection, app: Uuid, settings: &Settings) -> Result<(), DbError> {
+    let whitelist: Vec<String> = settings.whitelist.iter().map(Address::to_string).collect();
+    sqlx::query!(
+        "UPDATE settings SET maintenance = $2, routable = $3, whitelist = $4, labels = $5, updated = now() WHERE app_id = $1",
+        app,
+        settings.maintenance,
+        settings.routable,
+        &whitelist,
+        Json(&settings.labels) as _
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

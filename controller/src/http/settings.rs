@@ -1,0 +1,177 @@
+//! Settings of an app and its whitelist (contract §1.12). Answers come when the routers follow.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::{Json, extract::State};
+use http::StatusCode;
+use paas_api::settings::{Settings, Whitelist};
+use serde_json::{Map, Value};
+
+use super::{
+    Api,
+    access::{AppAccess, Level},
+    body::Fields,
+    error::{Answer, ApiError},
+    router::Routes,
+};
+use crate::{
+    deploy::{settings, wait},
+    domain::settings::{Address, Changes, MOST_ADDRESSES},
+};
+
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .get(Level::App, "/v2/apps/{app}/settings", show)
+        .post(Level::App, "/v2/apps/{app}/settings", change)
+        .get(Level::App, "/v2/apps/{app}/whitelist", whitelist)
+        .post(Level::App, "/v2/apps/{app}/whitelist", add_addresses)
+        .delete(Level::AppOwner, "/v2/apps/{app}/whitelist", remove_addresses)
+}
+
+/// How long an answer waits for the routers; one that is slower follows all the same.
+const ROUTERS: Duration = Duration::from_secs(5);
+
+/// Waits until visitors meet what was changed.
+pub(super) async fn until_served(api: &Api, version: settings::TableVersion) -> Answer<()> {
+    if !wait::published(api.platform(), version, ROUTERS).await? {
+        tracing::warn!(table.version = version, "a router does not follow");
+    }
+    Ok(())
+}
+
+async fn current(api: &Api, access: &AppAccess) -> Answer<Settings> {
+    let stored = settings::get(api.platform(), access.app.id).await?;
+    Ok(Settings {
+        uuid: stored.uuid,
+        app: access.app.name.clone(),
+        owner: access.app.owner.to_string(),
+        created: stored.created.into(),
+        updated: stored.updated.into(),
+        maintenance: stored.settings.maintenance,
+        routable: stored.settings.routable,
+        whitelist: texts(&stored.settings.whitelist),
+        autoscale: Map::new(),
+        label: stored.settings.labels,
+    })
+}
+
+fn texts(addresses: &[Address]) -> Vec<String> {
+    addresses.iter().map(Address::to_string).collect()
+}
+
+async fn show(access: AppAccess, State(api): State<Api>) -> Answer<Json<Settings>> {
+    Ok(Json(current(&api, &access).await?))
+}
+
+async fn change(access: AppAccess, State(api): State<Api>, mut fields: Fields) -> Answer<(StatusCode, Json<Settings>)> {
+    let changes = Changes {
+        maintenance: boolean(&mut fields, "maintenance"),
+        routable: boolean(&mut fields, "routable"),
+        labels: labels(&mut fields),
+        whitelist: match fields.take("whitelist") {
+            None => None,
+            Some(value) => Some(addresses(value)?),
+        },
+    };
+    if fields.take("autoscale").is_some_and(|rules| rules.as_object().is_none_or(|rules| !rules.is_empty())) {
+        fields.refuse("autoscale", "autoscale cannot be set on this platform yet.");
+    }
+    fields.check()?;
+    let version = settings::change(api.platform(), &access.user, &access.app, |before| before.merged(changes)).await?;
+    until_served(&api, version).await?;
+    Ok((StatusCode::CREATED, Json(current(&api, &access).await?)))
+}
+
+fn boolean(fields: &mut Fields, name: &str) -> Option<bool> {
+    let value = fields.take(name)?;
+    let meant = match &value {
+        Value::Bool(value) => Some(*value),
+        Value::String(text) if ["true", "1"].iter().any(|yes| text.eq_ignore_ascii_case(yes)) => Some(true),
+        Value::String(text) if ["false", "0"].iter().any(|no| text.eq_ignore_ascii_case(no)) => Some(false),
+        _ => None,
+    };
+    if meant.is_none() {
+        fields.refuse(name, "Must be a valid boolean.");
+    }
+    meant
+}
+
+fn labels(fields: &mut Fields) -> BTreeMap<String, Option<String>> {
+    let labels = match fields.take("label") {
+        None => return BTreeMap::new(),
+        Some(Value::Object(labels)) => labels,
+        Some(_) => {
+            fields.refuse("label", "Expected an object of names and values.");
+            return BTreeMap::new();
+        }
+    };
+    let mut meant = BTreeMap::new();
+    for (name, value) in labels {
+        let value = match value {
+            Value::Null => None,
+            Value::String(text) => Some(text),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(value) => Some(if value { "True" } else { "False" }.to_owned()),
+            Value::Array(_) | Value::Object(_) => {
+                fields.refuse("label", format!("{name} can only be a text, a number, true or false"));
+                continue;
+            }
+        };
+        meant.insert(name, value);
+    }
+    meant
+}
+
+/// The addresses of a list; the first that is none refuses it, in a bare list (contract §1.0.4).
+fn addresses(value: Value) -> Answer<Vec<Address>> {
+    let invalid = |text: &str| ApiError::List(vec![text.to_owned()]);
+    let Value::Array(values) = value else { return Err(invalid("Expected a list of addresses.")) };
+    if values.len() > MOST_ADDRESSES {
+        return Err(invalid(&format!("A whitelist has at most {MOST_ADDRESSES} addresses")));
+    }
+    values
+        .into_iter()
+        .map(|value| match value {
+            Value::String(text) => {
+                text.parse().map_err(|error: crate::domain::settings::BadAddress| invalid(&error.to_string()))
+            }
+            _ => Err(invalid("An address is a text.")),
+        })
+        .collect()
+}
+
+fn asked_addresses(fields: &mut Fields) -> Answer<Vec<Address>> {
+    match fields.take("addresses") {
+        Some(value) => addresses(value),
+        None => Err(ApiError::field("addresses", "This field is required.")),
+    }
+}
+
+async fn whitelist(access: AppAccess, State(api): State<Api>) -> Answer<Json<Whitelist>> {
+    let stored = settings::get(api.platform(), access.app.id).await?;
+    Ok(Json(Whitelist { addresses: texts(&stored.settings.whitelist) }))
+}
+
+async fn add_addresses(
+    access: AppAccess,
+    State(api): State<Api>,
+    mut fields: Fields,
+) -> Answer<(StatusCode, Json<Whitelist>)> {
+    let more = asked_addresses(&mut fields)?;
+    let version =
+        settings::change(api.platform(), &access.user, &access.app, |before| before.with_addresses(more)).await?;
+    until_served(&api, version).await?;
+    Ok((StatusCode::CREATED, whitelist(access, State(api)).await?))
+}
+
+async fn remove_addresses(
+    owner: super::access::AppOwner,
+    State(api): State<Api>,
+    mut fields: Fields,
+) -> Answer<StatusCode> {
+    let less = asked_addresses(&mut fields)?;
+    let version =
+        settings::change(api.platform(), &owner.user, &owner.app, |before| before.without_addresses(&less)).await?;
+    until_served(&api, version).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
