@@ -6,6 +6,7 @@ pub mod config;
 pub mod deployment;
 pub mod formation;
 pub mod instance;
+pub mod limits;
 pub mod plan;
 pub mod release;
 pub mod user;

@@ -1,6 +1,6 @@
-//! Config (contract §1.7, §2.4): the variables. The other eight maps are shown empty and not taken yet.
+//! Config (contract §1.7, §2.4, §2.5): the variables, limits and times. The other five maps are shown empty and not taken yet.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, convert::Infallible, fmt::Display, str::FromStr};
 
 use axum::{
     Json,
@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
-use paas_api::{ConfigKey, Secret, config::Config};
+use paas_api::config::{Config, Texts};
 use serde_json::{Map, Value};
 
 use super::{
@@ -21,23 +21,18 @@ use super::{
 };
 use crate::{
     deploy::intent,
-    domain::{app::App, config::Changes, deployment::Kind},
+    domain::{
+        app::App,
+        config::{Changed, Changes},
+        deployment::Kind,
+    },
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes.get(Level::App, "/v2/apps/{app}/config", show).post(Level::App, "/v2/apps/{app}/config", change).patient()
 }
 
-const NOT_TAKEN: [&str; 8] = [
-    "memory",
-    "cpu",
-    "tags",
-    "registry",
-    "healthcheck",
-    "termination_grace_period",
-    "lifecycle_post_start",
-    "lifecycle_pre_stop",
-];
+const NOT_TAKEN: [&str; 5] = ["tags", "registry", "healthcheck", "lifecycle_post_start", "lifecycle_pre_stop"];
 
 async fn show(access: AppAccess, State(api): State<Api>) -> Answer<Json<Config>> {
     Ok(Json(current(&api, &access.app).await?))
@@ -45,20 +40,20 @@ async fn show(access: AppAccess, State(api): State<Api>) -> Answer<Json<Config>>
 
 /// The config of the app's newest good release.
 pub(super) async fn current(api: &Api, app: &App) -> Answer<Config> {
-    let (config, values) = intent::current_config(api.platform(), app).await?;
+    let (row, config) = intent::current_config(api.platform(), app).await?;
     Ok(Config {
-        uuid: config.id,
+        uuid: row.id,
         app: app.name.clone(),
-        owner: config.owner.into(),
-        created: config.created.into(),
-        updated: config.created.into(),
-        values: values.into_iter().map(|(key, value)| (key.into(), value.expose().to_owned())).collect(),
-        memory: BTreeMap::new(),
-        cpu: BTreeMap::new(),
+        owner: row.owner.into(),
+        created: row.created.into(),
+        updated: row.created.into(),
+        values: config.values.into_iter().map(|(key, value)| (key.into(), value.expose().to_owned())).collect(),
+        memory: texts(config.memory),
+        cpu: texts(config.cpu),
         tags: BTreeMap::new(),
         registry: BTreeMap::new(),
         healthcheck: BTreeMap::new(),
-        termination_grace_period: BTreeMap::new(),
+        termination_grace_period: texts(config.termination_grace_period),
         lifecycle_post_start: BTreeMap::new(),
         lifecycle_pre_stop: BTreeMap::new(),
     })
@@ -78,6 +73,10 @@ async fn change(access: AppAccess, State(api): State<Api>, wish: Wish, mut field
     recorded.answer(&api, wish, done).await
 }
 
+fn texts<K: Into<String>, V: Into<String>>(map: BTreeMap<K, V>) -> Texts {
+    map.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
+}
+
 /// The changes that a body asks for.
 fn changes(fields: &mut Fields) -> Answer<Changes> {
     for name in NOT_TAKEN {
@@ -87,24 +86,48 @@ fn changes(fields: &mut Fields) -> Answer<Changes> {
             fields.refuse(name, format!("{name} cannot be set on this platform yet."));
         }
     }
-    let mut changes = Changes::new();
-    match fields.take("values").map(map) {
-        None => {}
-        Some(None) => fields.refuse("values", "Expected an object of names and values."),
-        Some(Some(values)) => {
-            for (name, value) in values {
-                match (name.parse::<ConfigKey>(), text(value)) {
-                    (Ok(name), Ok(value)) => drop(changes.insert(name, value)),
-                    (Err(error), _) => fields.refuse("values", error.to_string()),
-                    (Ok(name), Err(())) => {
-                        fields.refuse("values", format!("{name} can only be a text, a number, true or false"));
-                    }
-                }
-            }
-        }
-    }
+    let changes = Changes {
+        values: taken(fields, "values", |text| Ok::<_, Infallible>(text.into())),
+        memory: taken(fields, "memory", str::parse),
+        cpu: taken(fields, "cpu", str::parse),
+        termination_grace_period: taken(fields, "termination_grace_period", str::parse),
+    };
     fields.check()?;
     Ok(changes)
+}
+
+/// One map of texts, each read into what it means; what is wrong with it is noted.
+fn taken<K, V, E>(fields: &mut Fields, name: &'static str, read: impl Fn(&str) -> Result<V, E>) -> Changed<K, V>
+where
+    K: FromStr<Err: Display> + Ord,
+    E: Display,
+{
+    let mut changed = BTreeMap::new();
+    let Some(value) = fields.take(name) else { return changed };
+    let Some(map) = map(value) else {
+        fields.refuse(name, "Expected an object of names and values.");
+        return changed;
+    };
+    for (key, value) in map {
+        let parsed = match key.parse::<K>() {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                fields.refuse(name, error.to_string());
+                continue;
+            }
+        };
+        match value {
+            Value::Null => drop(changed.insert(parsed, None)),
+            value => match text(value) {
+                None => fields.refuse(name, format!("{key} can only be a text, a number, true or false")),
+                Some(text) => match read(&text) {
+                    Ok(value) => drop(changed.insert(parsed, Some(value))),
+                    Err(error) => fields.refuse(name, error.to_string()),
+                },
+            },
+        }
+    }
+    changed
 }
 
 /// A map, also when it came as a text that holds one, as old clients send it.
@@ -116,14 +139,13 @@ fn map(value: Value) -> Option<Map<String, Value>> {
     }
 }
 
-/// A value as its process will see it; `None` unsets.
-fn text(value: Value) -> Result<Option<Secret>, ()> {
-    Ok(Some(match value {
-        Value::Null => return Ok(None),
-        Value::String(text) => text.into(),
-        Value::Number(number) => number.to_string().into(),
-        Value::Bool(true) => "True".into(),
-        Value::Bool(false) => "False".into(),
-        Value::Array(_) | Value::Object(_) => return Err(()),
-    }))
+/// A value as a text, as the contract writes it.
+fn text(value: Value) -> Option<String> {
+    Some(match value {
+        Value::String(text) => text,
+        Value::Number(number) => number.to_string(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+    })
 }

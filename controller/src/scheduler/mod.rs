@@ -16,7 +16,7 @@ use futures_util::stream::BoxStream;
 use paas_api::{AppName, ProcessType, ReleaseVersion, Secret};
 use uuid::Uuid;
 
-use crate::domain::instance::InstanceName;
+use crate::domain::{instance::InstanceName, limits::Limits};
 
 mod connect;
 pub mod docker;
@@ -63,6 +63,8 @@ pub struct Template {
     pub port: Option<u16>,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// What it may use of its machine.
+    pub limits: Limits,
 }
 
 /// How long a process without a port must live to count as ready.

@@ -89,10 +89,71 @@ async fn bad_keys_and_values_are_named(pool: PgPool) {
         set(&world, &ann, values).await.says(400, &json!({"values": [text]}));
     }
     set(&world, &ann, json!({"A": "x\0y"})).await.is(400);
-    world
-        .post(&ann, "/v2/apps/hello/config", json!({"memory": {"web": "1G"}}))
-        .await
-        .says(400, &json!({"memory": ["memory cannot be set on this platform yet."]}));
+    assert_eq!(world.get(&ann, "/v2/apps/hello/releases").await.is(200)["count"], 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn limits_and_times_make_a_release(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.running_app(&ann, "hello").await;
+    let path = "/v2/apps/hello/config";
+    // A type need not exist, a number is a text, a map may come as a text that holds one.
+    let change = json!({
+        "memory": {"web": "256M/1G", "later": "1g"}, "cpu": r#"{"cmd": 0.5}"#, "termination_grace_period": {"cmd": 7}
+    });
+    let body = world.post(&ann, path, change.clone()).await.is(201);
+    let maps = |body: &Value| ["memory", "cpu", "termination_grace_period"].map(|map| body[map].clone());
+    let expected = [json!({"web": "256M/1G", "later": "1g"}), json!({"cmd": "0.5"}), json!({"cmd": "7"})];
+    assert_eq!(maps(&body), expected);
+    assert_eq!(maps(&world.get(&ann, path).await.is(200)), expected);
+    let summary = async |version: u32| {
+        world.get(&ann, &format!("/v2/apps/hello/releases/v{version}")).await.is(200)["summary"].clone()
+    };
+    assert_eq!(
+        summary(3).await,
+        "ann changed limits for memory, cpu and ann changed timeouts for termination_grace_period"
+    );
+    assert_eq!(world.get(&ann, "/v2/apps/hello/pods").await.is(200)["results"][0]["release"], "v3");
+    world.post(&ann, path, change).await.details(409, "ann changed nothing - release stopped");
+    world.post(&ann, path, json!({"memory": {"api": null}})).await.details(422, "api does not exist under memory");
+    let change = json!({"memory": {"web": null}, "values": {"A": "1"}});
+    let body = world.post(&ann, path, change).await.is(201);
+    assert_eq!(maps(&body), [json!({"later": "1g"}), json!({"cmd": "0.5"}), json!({"cmd": "7"})]);
+    assert_eq!(summary(4).await, "ann added A and ann changed limits for memory");
+    // Variables alone leave the other maps as they are; a rollback brings all of them back.
+    world.post(&ann, path, json!({"values": {"A": "2"}})).await.is(201);
+    world.post(&ann, "/v2/apps/hello/releases/rollback", json!({"version": 3})).await.is(201);
+    assert_eq!(maps(&world.get(&ann, path).await.is(200)), expected);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn bad_limits_and_times_are_named(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.app(&ann, "hello").await;
+    let types = "Process types can only contain lowercase alphanumeric characters";
+    let memory = "Memory limit format: <number><unit> or <number><unit>/<number><unit>, where unit = B, K, M or G";
+    let cpu = "CPU limit format: <value> or <value>/<value>, where value must be a numeric";
+    let grace = "Termination Grace Period format: <value>, where value must be a numeric";
+    for (map, entries, text) in [
+        ("memory", json!({"web": "10"}), memory),
+        ("memory", json!({"web": 10}), memory),
+        ("memory", json!({"web": "20gK"}), memory),
+        ("memory", json!({"Web": "1G"}), types),
+        ("memory", json!({"web": []}), "web can only be a text, a number, true or false"),
+        ("memory", json!(7), "Expected an object of names and values."),
+        ("cpu", json!({"web": "m"}), cpu),
+        ("cpu", json!({"worker_test": "1"}), types),
+        ("termination_grace_period", json!({"web": "1s"}), grace),
+        ("termination_grace_period", json!({"-": "1"}), types),
+    ] {
+        let told = world.post(&ann, "/v2/apps/hello/config", json!({map: entries})).await;
+        told.says(400, &json!({map: [text]}));
+    }
+    // Everything that is wrong is told at once.
+    let change = json!({"memory": {"web": "x"}, "cpu": {"web": "x"}});
+    world.post(&ann, "/v2/apps/hello/config", change).await.says(400, &json!({"memory": [memory], "cpu": [cpu]}));
     assert_eq!(world.get(&ann, "/v2/apps/hello/releases").await.is(200)["count"], 1);
 }
 

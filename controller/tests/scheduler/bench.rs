@@ -12,6 +12,7 @@ use futures_util::StreamExt as _;
 use paas_api::{AppName, ProcessType, ReleaseVersion};
 use paas_controller::{
     domain::instance::InstanceName,
+    domain::limits::Limits,
     scheduler::{
         AppKey, Command, Group, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, Template,
         docker::{DockerScheduler, SubnetPool},
@@ -48,6 +49,7 @@ pub(crate) const SERVE_LATE: Doing = Doing { line: "sleep 0.8; exec httpd -f -p 
 pub(crate) const NEVER_LISTEN: Doing = Doing { line: "exec sleep 1000", words: "never-ready" };
 pub(crate) const WORK: Doing = Doing { line: "exec sleep 1000", words: "" };
 pub(crate) const CRASH: Doing = Doing { line: "echo last words; exit 3", words: "print=last words,exit=3" };
+pub(crate) const DEVOUR: Doing = Doing { line: "x=a; while :; do x=$x$x; done", words: "memory=100000000" };
 pub(crate) const IGNORE_SIGTERM: Doing =
     Doing { line: "trap '' TERM; while true; do sleep 0.1; done", words: "stubborn" };
 pub(crate) const PRINT: Doing = Doing {
@@ -97,7 +99,14 @@ impl Bench {
     pub(crate) fn worker(&self, doing: &Doing) -> Template {
         let environment = BTreeMap::from([("PAAS_FAKE".to_owned(), doing.words.into())]);
         let command = Command::Shell { shell: "/bin/sh".to_owned(), line: doing.line.to_owned() };
-        Template { image: self.image(), command, environment, port: None, grace: Duration::from_secs(30) }
+        Template {
+            image: self.image(),
+            command,
+            environment,
+            port: None,
+            grace: Duration::from_secs(30),
+            limits: Limits::default(),
+        }
     }
 
     /// A group of the bench's app, with so many new instances.

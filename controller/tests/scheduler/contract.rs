@@ -3,14 +3,15 @@
 use std::{collections::BTreeSet, time::Duration, time::Instant};
 
 use futures_util::StreamExt as _;
-use paas_controller::scheduler::{
-    Exit, LogQuery, OneOff, OneOffEvent, Phase, STABILITY_WINDOW, SchedulerError, Template,
+use paas_controller::{
+    domain::limits::{Limits, MemoryLimit},
+    scheduler::{Exit, LogQuery, OneOff, OneOffEvent, Phase, STABILITY_WINDOW, SchedulerError, Template},
 };
 use tokio::time::timeout;
 
 use crate::bench::{
-    Bench, CRASH, DEADLINE, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT, SERVE, SERVE_LATE, WORK, app, group,
-    observe, ready, run_to_end, until,
+    Bench, CRASH, DEADLINE, DEVOUR, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT, SERVE, SERVE_LATE, WORK, app,
+    group, observe, ready, run_to_end, until,
 };
 
 /// One test per behaviour and scheduler.
@@ -36,6 +37,7 @@ contract![
     a_one_off_is_killed_at_its_limit,
     a_one_off_tells_its_output_and_its_exit_code,
     a_process_that_crashes_is_counted_told_about_and_started_again,
+    a_process_that_goes_beyond_its_memory_is_killed,
     a_process_that_ignores_sigterm_is_killed_after_its_grace_period,
     a_process_with_a_port_is_ready_once_it_accepts,
     a_process_without_a_port_is_ready_once_it_has_outlived_the_window,
@@ -149,6 +151,15 @@ async fn a_process_that_crashes_is_counted_told_about_and_started_again(bench: B
     assert_eq!(seen.last_exit, Some(Exit { code: 3, out_of_memory: false }));
     let log = bench.log(100, Some(name)).await;
     assert!(log.len() >= 2 && log.iter().all(|line| line == "last words"), "{log:?}");
+}
+
+async fn a_process_that_goes_beyond_its_memory_is_killed(bench: Bench) {
+    let memory: MemoryLimit = "8M/16M".parse().unwrap();
+    let limits = Limits { memory: memory.get(), ..Limits::default() };
+    let group = bench.group(1, Template { limits, ..bench.web(&DEVOUR) });
+    bench.scheduler.apply(&group).await.unwrap();
+    let exit = until("it has ended", || async { bench.observe().await.values().find_map(|one| one.last_exit) }).await;
+    assert_eq!(exit, Exit { code: 137, out_of_memory: true });
 }
 
 async fn an_empty_group_goes_and_leaves_the_others_alone(bench: Bench) {

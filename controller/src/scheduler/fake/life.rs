@@ -71,7 +71,7 @@ async fn rise_and_fall(engine: &Engine, name: &InstanceName) {
                 instance.phase = Phase::Starting;
             }
             instance.exits += 1;
-            instance.last_exit = Some(Exit { code, out_of_memory: false });
+            instance.last_exit = Some(Exit { code, out_of_memory: instance.script.is_starved() });
         });
         tokio::time::sleep(back_off).await;
         back_off = (back_off * 2).min(LONGEST_BACK_OFF);

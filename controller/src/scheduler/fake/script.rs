@@ -17,6 +17,7 @@ pub const VARIABLE: &str = "PAAS_FAKE";
 /// | `exit-after=<ms>` | ends after so long |
 /// | `stubborn` | ignores SIGTERM |
 /// | `hang` | a one-off that does not end |
+/// | `memory=<bytes>` | takes so much memory, and is killed right after its start when that is more than its limit |
 /// | `print=<text>` | prints a line at its start; may be given more than once |
 /// | `refused` | cannot be started |
 /// | `missing` | its image cannot be found |
@@ -27,6 +28,8 @@ pub(super) struct Script {
     pub(super) exit: Option<(i32, Duration)>,
     pub(super) stubborn: bool,
     pub(super) hang: bool,
+    pub(super) memory: u64,
+    pub(super) memory_limit: Option<u64>,
     pub(super) print: Vec<String>,
     pub(super) trouble: Option<Trouble>,
 }
@@ -48,6 +51,10 @@ impl Script {
             for word in words.expose().split(',') {
                 script.read(word);
             }
+        }
+        script.memory_limit = template.limits.memory.limit;
+        if script.is_starved() {
+            script.exit = Some((128 + 9, Duration::ZERO));
         }
         if script.print.is_empty() {
             script.print.push(match &template.command {
@@ -80,11 +87,17 @@ impl Script {
             "exit-after" => self.exit = Some((self.exit.map_or(1, |(code, _)| code), milliseconds(0))),
             "stubborn" => self.stubborn = true,
             "hang" => self.hang = true,
+            "memory" => self.memory = value.and_then(|text| text.parse().ok()).unwrap_or(0),
             "print" => self.print.push(value.unwrap_or_default().to_owned()),
             "refused" => self.trouble = Some(Trouble::Refused),
             "missing" => self.trouble = Some(Trouble::Missing),
             _ => {}
         }
+    }
+
+    /// Whether it is killed for want of memory.
+    pub(super) fn is_starved(&self) -> bool {
+        self.memory_limit.is_some_and(|limit| self.memory > limit)
     }
 
     /// How long after its start a process is ready.
@@ -100,6 +113,7 @@ impl Script {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::limits::Limits;
 
     fn template(image: &str, words: &str) -> Template {
         Template {
@@ -108,6 +122,7 @@ mod tests {
             environment: [(VARIABLE.to_owned(), words.into())].into(),
             port: None,
             grace: Duration::ZERO,
+            limits: Limits::default(),
         }
     }
 
