@@ -28,7 +28,7 @@ use crate::{
         deployment::{Kind, Status},
         formation::{self, Formation, MOST_OF_A_TYPE},
         plan::formation_words,
-        release,
+        registry, release, tags,
         user::User,
     },
     scheduler::SchedulerError,
@@ -267,7 +267,9 @@ pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) 
             format!("{} is not an image that {} may use; name one by its registry and repository", new.image, app.name);
         return Err(IntentError::Refused(text));
     }
-    let facts = platform.scheduler.resolve(&new.image).await?;
+    let (_, current) = current_config(platform, app).await?;
+    let credentials = registry::credentials(&current.registry, &new.image);
+    let facts = platform.scheduler.resolve(&new.image, credentials.as_ref()).await?;
     let (mut db, app) = begin(platform, app).await?;
     let base = db::releases::latest_good(&mut db, app.id).await?;
     let values = workload::open_config(&mut db, &platform.seal, base.config).await?.values;
@@ -310,15 +312,22 @@ async fn kind_of_release(
 /// Records a change of config as the app's next release.
 pub async fn config(platform: &Platform, actor: &User, app: &App, changes: Changes) -> Result<Change, IntentError> {
     platform.scheduler.check().await?;
+    let machines = if changes.tags.is_empty() { Vec::new() } else { platform.scheduler.machines().await? };
     let (mut db, app) = begin(platform, app).await?;
     let base = db::releases::latest_good(&mut db, app.id).await?;
     let before = workload::open_config(&mut db, &platform.seal, base.config).await?;
     let (after, phrases) = config::merge(&before, changes).map_err(|error| match error {
         ConfigError::NotSet { .. } => IntentError::Unprocessable(error.to_string()),
         ConfigError::Value(map, text) => IntentError::Field(map, text),
+        ConfigError::Together(text) => IntentError::Refused(text.to_owned()),
     })?;
     if phrases.is_empty() {
         return Err(IntentError::Conflict(format!("{} changed nothing - release stopped", actor.username)));
+    }
+    if after.tags != before.tags
+        && let Some(text) = tags::without_machine(&after.tags, &before.tags, &machines)
+    {
+        return Err(IntentError::Refused(text));
     }
     if let Some(build) = base.build
         && let Some(build) = db::builds::lookup(&mut db, app.id, build).await?

@@ -11,6 +11,7 @@ use crate::{
         app::App,
         build::Build,
         config::{self, Config, ReleaseFacts},
+        registry,
     },
     scheduler::Template,
     seal::{Seal, SealError},
@@ -85,6 +86,7 @@ impl Assembled {
             port: config::port(&self.config.values, &self.build).filter(|_| process_type.is_routable()),
             grace: self.config.grace(process_type),
             limits: self.config.limits(process_type),
+            credentials: registry::credentials(&self.config.registry, &self.build.reference),
         }
     }
 }

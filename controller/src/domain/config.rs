@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     build::Build,
     limits::{CpuLimit, GracePeriod, Limits, MemoryLimit},
+    registry::RegistryInfo,
+    tags::{TagKey, TagValue, Tags},
 };
 
 /// The variables of an app.
@@ -29,6 +31,10 @@ pub struct Config {
     pub memory: ByType<MemoryLimit>,
     /// Limits of CPU time.
     pub cpu: ByType<CpuLimit>,
+    /// Labels that the machine of its processes shall have.
+    pub tags: Tags,
+    /// Credentials of a private registry.
+    pub registry: RegistryInfo,
     /// Times between SIGTERM and SIGKILL.
     pub termination_grace_period: ByType<GracePeriod>,
 }
@@ -42,6 +48,10 @@ pub struct Changes {
     pub memory: Changed<ProcessType, MemoryLimit>,
     /// Limits of CPU time.
     pub cpu: Changed<ProcessType, CpuLimit>,
+    /// Labels that the machine of its processes shall have.
+    pub tags: Changed<TagKey, TagValue>,
+    /// Credentials of a private registry.
+    pub registry: Changed<ConfigKey, Secret>,
     /// Times between SIGTERM and SIGKILL.
     pub termination_grace_period: Changed<ProcessType, GracePeriod>,
 }
@@ -69,6 +79,9 @@ pub enum ConfigError {
     /// A value that cannot be: name of the map and why.
     #[error("{1}")]
     Value(&'static str, String),
+    /// Maps that do not go together.
+    #[error("{0}")]
+    Together(&'static str),
 }
 
 /// What a change did to one map: names in the order of the alphabet.
@@ -142,12 +155,19 @@ pub fn merge(before: &Config, changes: Changes) -> Result<(Config, Vec<String>),
     }
     let memory = merge_map("memory", &mut config.memory, changes.memory)?;
     let cpu = merge_map("cpu", &mut config.cpu, changes.cpu)?;
+    let tags = merge_map("tags", &mut config.tags, changes.tags)?;
+    let registry = merge_map("registry", &mut config.registry, changes.registry)?;
     let grace =
         merge_map("termination_grace_period", &mut config.termination_grace_period, changes.termination_grace_period)?;
+    if !config.registry.is_empty() && number(&config.values, "PORT").is_none() {
+        return Err(ConfigError::Together("PORT needs to be set in the config when using a private registry"));
+    }
     let phrases = [
         values.words(""),
         concern("limits", &[("memory", &memory), ("cpu", &cpu)]),
         concern("timeouts", &[("termination_grace_period", &grace)]),
+        tags.words("tag "),
+        registry.words("registry info "),
     ];
     Ok((config, phrases.into_iter().flatten().collect()))
 }
@@ -296,6 +316,42 @@ mod tests {
         let (after, phrases) = merge(&after, change).unwrap();
         assert_eq!(phrases, ["changed limits for cpu"]);
         assert!(after.cpu.is_empty() && after.memory.len() == 1 && after.values.len() == 1);
+    }
+
+    #[test]
+    fn tags_and_registry_are_told_by_name() {
+        let tags = |of: &[(&str, Option<&str>)]| -> Changed<TagKey, TagValue> {
+            of.iter().map(|(key, value)| (key.parse().unwrap(), value.map(|text| text.parse().unwrap()))).collect()
+        };
+        let registry = changes(&[("username", Some("ann")), ("password", Some("secret"))]).values;
+        let change = Changes { tags: tags(&[("zone", Some("a")), ("disk", Some(""))]), registry, ..Changes::default() };
+        let before = config(&[("PORT", "80")]);
+        let (before, phrases) = merge(&before, change).unwrap();
+        assert_eq!(phrases, ["added tag disk, zone", "added registry info password, username"]);
+        let registry = changes(&[("username", None), ("password", Some("other"))]).values;
+        let change = Changes {
+            tags: tags(&[("zone", Some("b")), ("disk", None), ("rack", Some("1"))]),
+            registry,
+            ..Changes::default()
+        };
+        let (_, phrases) = merge(&before, change).unwrap();
+        assert_eq!(
+            phrases,
+            [
+                "added tag rack, changed tag zone, deleted tag disk",
+                "changed registry info password, deleted registry info username"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_private_registry_needs_a_port() {
+        let registry = || changes(&[("username", Some("ann"))]).values;
+        let change = || Changes { registry: registry(), ..Changes::default() };
+        let text = "PORT needs to be set in the config when using a private registry";
+        assert_eq!(merge(&Config::default(), change()).unwrap_err().to_string(), text);
+        let (with_both, _) = merge(&config(&[("PORT", "80")]), change()).unwrap();
+        assert_eq!(merge(&with_both, changes(&[("PORT", None)])).unwrap_err().to_string(), text);
     }
 
     #[test]

@@ -8,5 +8,7 @@ pub mod formation;
 pub mod instance;
 pub mod limits;
 pub mod plan;
+pub mod registry;
 pub mod release;
+pub mod tags;
 pub mod user;

@@ -1,4 +1,4 @@
-//! Config (contract §1.7, §2.4, §2.5): the variables, limits and times. The other five maps are shown empty and not taken yet.
+//! Config (contract §1.7, §2.4, §2.5). The probes and hooks are shown empty and not taken yet.
 
 use std::{collections::BTreeMap, convert::Infallible, fmt::Display, str::FromStr};
 
@@ -8,7 +8,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
-use paas_api::config::{Config, Texts};
+use paas_api::{
+    ConfigKey, Secret,
+    config::{Config, Texts},
+};
 use serde_json::{Map, Value};
 
 use super::{
@@ -32,7 +35,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
     routes.get(Level::App, "/v2/apps/{app}/config", show).post(Level::App, "/v2/apps/{app}/config", change).patient()
 }
 
-const NOT_TAKEN: [&str; 5] = ["tags", "registry", "healthcheck", "lifecycle_post_start", "lifecycle_pre_stop"];
+const NOT_TAKEN: [&str; 3] = ["healthcheck", "lifecycle_post_start", "lifecycle_pre_stop"];
 
 async fn show(access: AppAccess, State(api): State<Api>) -> Answer<Json<Config>> {
     Ok(Json(current(&api, &access.app).await?))
@@ -47,11 +50,11 @@ pub(super) async fn current(api: &Api, app: &App) -> Answer<Config> {
         owner: row.owner.into(),
         created: row.created.into(),
         updated: row.created.into(),
-        values: config.values.into_iter().map(|(key, value)| (key.into(), value.expose().to_owned())).collect(),
+        values: secrets(config.values),
         memory: texts(config.memory),
         cpu: texts(config.cpu),
-        tags: BTreeMap::new(),
-        registry: BTreeMap::new(),
+        tags: texts(config.tags),
+        registry: secrets(config.registry),
         healthcheck: BTreeMap::new(),
         termination_grace_period: texts(config.termination_grace_period),
         lifecycle_post_start: BTreeMap::new(),
@@ -77,6 +80,10 @@ fn texts<K: Into<String>, V: Into<String>>(map: BTreeMap<K, V>) -> Texts {
     map.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
 }
 
+fn secrets(map: BTreeMap<ConfigKey, Secret>) -> Texts {
+    map.into_iter().map(|(key, value)| (key.into(), value.expose().to_owned())).collect()
+}
+
 /// The changes that a body asks for.
 fn changes(fields: &mut Fields) -> Answer<Changes> {
     for name in NOT_TAKEN {
@@ -88,12 +95,22 @@ fn changes(fields: &mut Fields) -> Answer<Changes> {
     }
     let changes = Changes {
         values: taken(fields, "values", |text| Ok::<_, Infallible>(text.into())),
+        tags: taken(fields, "tags", str::parse),
+        registry: registry(fields),
         memory: taken(fields, "memory", str::parse),
         cpu: taken(fields, "cpu", str::parse),
         termination_grace_period: taken(fields, "termination_grace_period", str::parse),
     };
     fields.check()?;
     Ok(changes)
+}
+
+/// The registry's map: its keys count in lower case.
+fn registry(fields: &mut Fields) -> Changed<ConfigKey, Secret> {
+    let given: Changed<ConfigKey, Secret> = taken(fields, "registry", |text| {
+        if text.contains('\0') { Err("Null characters are not allowed.") } else { Ok(text.into()) }
+    });
+    given.into_iter().filter_map(|(key, value)| Some((key.as_str().to_lowercase().parse().ok()?, value))).collect()
 }
 
 /// One map of texts, each read into what it means; what is wrong with it is noted.

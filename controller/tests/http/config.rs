@@ -158,6 +158,62 @@ async fn bad_limits_and_times_are_named(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn tags_must_fit_a_machine(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.app(&ann, "hello").await;
+    let set = async |tags: Value| world.post(&ann, "/v2/apps/hello/config", json!({"tags": tags})).await;
+    set(json!({"rack": "1"})).await.details(400, "No nodes matched the provided labels: rack=1");
+    assert_eq!(set(json!({"zone": "a"})).await.is(201)["tags"], json!({"zone": "a"}));
+    assert_eq!(world.get(&ann, "/v2/apps/hello/releases/v2").await.is(200)["summary"], "ann added tag zone");
+    let text = "No nodes matched the provided labels: rack=1, zone=a - Addition of rack=1 is the cause";
+    set(json!({"rack": "1"})).await.details(400, text);
+    set(json!({"zone": "a"})).await.details(409, "ann changed nothing - release stopped");
+    set(json!({"rack": null})).await.details(422, "rack does not exist under tags");
+    assert_eq!(set(json!({"zone": null})).await.is(201)["tags"], json!({}));
+    let (keys, prefixes, values) = (
+        "Tag keys must be alphanumeric or \"-_.\", and 1-63 characters.",
+        "Tag key prefixes must be DNS subdomains.",
+        "Tag values must be alphanumeric or \"-_.\", and 1-63 characters.",
+    );
+    for (tags, text) in [(json!({"a b": "1"}), keys), (json!({"a b/c": "1"}), prefixes), (json!({"a": "b c"}), values)]
+    {
+        set(tags).await.says(400, &json!({"tags": [text]}));
+    }
+    world.scheduler.set_away(true);
+    set(json!({"zone": "a"})).await.is(503);
+    world.scheduler.set_away(false);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_private_registry_is_told_the_apps_credentials(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.app(&ann, "hello").await;
+    let set = async |change: Value| world.post(&ann, "/v2/apps/hello/config", change).await;
+    let build = json!({"image": "private.example.test/web:1"});
+    let refused = world.post(&ann, "/v2/apps/hello/builds", build.clone()).await.is(400);
+    assert!(refused["detail"].as_str().unwrap().contains("private.example.test/web:1"), "{refused}");
+    let port = "PORT needs to be set in the config when using a private registry";
+    set(json!({"registry": {"username": "ann"}})).await.details(400, port);
+    let change = json!({"values": {"PORT": "5000"}, "registry": {"USERNAME": "ann", "password": "correct horse"}});
+    let body = set(change).await.is(201);
+    assert_eq!(body["registry"], json!({"username": "ann", "password": "correct horse"}));
+    let summary = "ann added PORT and ann added registry info password, username";
+    assert_eq!(world.get(&ann, "/v2/apps/hello/releases/v2").await.is(200)["summary"], summary);
+    world.post(&ann, "/v2/apps/hello/builds", build.clone()).await.is(201);
+    set(json!({"values": {"PORT": null}})).await.details(400, port);
+    set(json!({"registry": {"hostname": null}})).await.details(422, "hostname does not exist under registry");
+    set(json!({"registry": {"a-b": "x"}})).await.says(
+        400,
+        &json!({"registry": ["Config keys must start with a letter or underscore and only contain [A-z0-9_]"]}),
+    );
+    // Credentials for another registry are not shown to this one.
+    set(json!({"registry": {"hostname": "other.example.test"}})).await.is(201);
+    world.post(&ann, "/v2/apps/hello/builds", build).await.is(400);
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn a_failed_deployment_is_told_and_the_old_config_stays(pool: PgPool) {
     let world = World::new(&pool).await;
     let ann = world.user("ann").await;
@@ -254,7 +310,9 @@ async fn secrets_are_neither_in_the_database_nor_in_the_log(pool: PgPool) {
     let ann = world.user("ann").await;
     world.running_app(&ann, "hello").await;
     let canary = canary();
-    set(&world, &ann, json!({"PASSWORD": canary.expose()})).await.is(201);
+    set(&world, &ann, json!({"PASSWORD": canary.expose(), "PORT": "5000"})).await.is(201);
+    let registry = json!({"registry": {"password": canary.expose()}});
+    world.post(&ann, "/v2/apps/hello/config", registry).await.is(201);
     let told = set(&world, &ann, json!({"PORT": canary.expose()})).await;
     assert!(told.status == 400 && !told.text.contains(canary.expose()), "{told:?}");
     let body = json!({"username": "ann", "password": canary.expose()});

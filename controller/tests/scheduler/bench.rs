@@ -106,6 +106,7 @@ impl Bench {
             port: None,
             grace: Duration::from_secs(30),
             limits: Limits::default(),
+            credentials: None,
         }
     }
 

@@ -48,6 +48,7 @@ contract![
     apply_starts_exactly_what_is_named,
     applying_again_changes_nothing,
     changes_tell_of_starts_readiness_and_ends,
+    every_machine_tells_its_labels,
     logs_are_the_newest_lines_in_order,
     logs_follow_into_instances_that_start_later,
     remove_leaves_nothing_and_can_be_repeated,
@@ -207,11 +208,11 @@ async fn a_controller_that_comes_later_knows_at_once_who_is_ready(bench: Bench) 
 }
 
 async fn an_image_is_pinned_with_its_port_and_shell(bench: Bench) {
-    let image = bench.scheduler.resolve(&bench.image()).await.unwrap();
+    let image = bench.scheduler.resolve(&bench.image(), None).await.unwrap();
     assert!(image.reference.contains("sha256:"), "{}", image.reference);
     assert_eq!(image.shell.as_deref(), Some("/bin/sh"));
     assert!(image.exposed_port.is_some());
-    assert_eq!(bench.scheduler.resolve(&bench.image()).await.unwrap(), image, "asked again, it says the same");
+    assert_eq!(bench.scheduler.resolve(&bench.image(), None).await.unwrap(), image, "asked again, it says the same");
     let template = Template { image: image.reference, ..bench.web(&SERVE) };
     bench.run(&bench.group(1, template)).await;
 }
@@ -221,12 +222,16 @@ async fn an_image_that_is_not_there_is_refused(bench: Bench) {
     // would be asked for in the internet.
     let missing = format!("sha256:{}", "0".repeat(64));
     let missing = if bench.image().starts_with("fake") { "fake/missing".to_owned() } else { missing };
-    let refused = bench.scheduler.resolve(&missing).await;
+    let refused = bench.scheduler.resolve(&missing, None).await;
     assert!(matches!(&refused, Err(SchedulerError::Refused(_))), "{refused:?}");
     let template = Template { image: missing.clone(), ..bench.web(&SERVE) };
     let refused = bench.scheduler.apply(&bench.group(1, template)).await;
     assert!(matches!(&refused, Err(SchedulerError::Refused(text)) if text.contains(&missing)), "{refused:?}");
     assert_eq!(bench.names().await, [], "nothing is left of the attempt");
+}
+
+async fn every_machine_tells_its_labels(bench: Bench) {
+    assert_eq!(bench.scheduler.machines().await.unwrap().len(), 1);
 }
 
 async fn logs_are_the_newest_lines_in_order(bench: Bench) {

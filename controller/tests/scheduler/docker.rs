@@ -273,7 +273,7 @@ async fn an_engine_that_is_away_is_unavailable() {
     unavailable(scheduler.apply(&bench.group(1, bench.web(&SERVE))).await);
     unavailable(scheduler.remove(bench.app.id).await);
     unavailable(scheduler.run(bench.one_off(&WORK)).await.map(|_| ()));
-    unavailable(scheduler.resolve("busybox").await.map(|_| ()));
+    unavailable(scheduler.resolve("busybox", None).await.map(|_| ()));
     unavailable(scheduler.logs(bench.app.id, paas_controller::scheduler::LogQuery::default()).await.map(|_| ()));
 }
 
@@ -281,10 +281,10 @@ async fn an_engine_that_is_away_is_unavailable() {
 async fn a_registry_that_does_not_answer_is_no_missing_image() {
     let bench = Bench::docker();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let silent = bench.scheduler.resolve(&format!("{free}/{}:1", Uuid::new_v4())).await;
+    let silent = bench.scheduler.resolve(&format!("{free}/{}:1", Uuid::new_v4()), None).await;
     assert!(matches!(&silent, Err(SchedulerError::Unavailable(_))), "{silent:?}");
     for illegal in ["", "-x", "a b", "a;b", "../x", "a\nb", &"a".repeat(1000)] {
-        let refused = bench.scheduler.resolve(illegal).await;
+        let refused = bench.scheduler.resolve(illegal, None).await;
         assert!(matches!(&refused, Err(SchedulerError::Refused(_))), "{illegal:?}: {refused:?}");
     }
 }

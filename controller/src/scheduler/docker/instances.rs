@@ -223,7 +223,9 @@ async fn create(
         match docker.create_container(Some(options), body).await {
             Ok(made) => return Ok((made.id, Some(address))),
             Err(error) if matches!(refusal(&error), Some((409, _))) => return Ok((name, None)),
-            Err(error) if is_absent(&error) && !fetched => image::fetch(docker, &order.template.image).await?,
+            Err(error) if is_absent(&error) && !fetched => {
+                image::fetch(docker, &order.template.image, order.template.credentials.as_ref()).await?;
+            }
             Err(error) => return Err(explain(error)),
         }
         fetched = true;

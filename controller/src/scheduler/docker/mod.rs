@@ -46,6 +46,7 @@ use self::{
     readiness::Readiness,
 };
 use super::{Group, Image, LogLine, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, SchedulerError};
+use crate::domain::{registry::Credentials, tags::Labels};
 
 /// Changes that a slow listener may lag behind; it looks at everything by a timer anyway.
 const CHANGES_KEPT: usize = 1024;
@@ -202,8 +203,17 @@ impl Scheduler for DockerScheduler {
         one_off::run(&self.shared, one_off).await
     }
 
-    async fn resolve(&self, image: &str) -> Result<Image, SchedulerError> {
-        image::resolve(&self.shared, image).await
+    async fn resolve(&self, image: &str, credentials: Option<&Credentials>) -> Result<Image, SchedulerError> {
+        image::resolve(&self.shared, image, credentials).await
+    }
+
+    async fn machines(&self) -> Result<Vec<Labels>, SchedulerError> {
+        let info = self.shared.client.engine().await?.info().await.map_err(explain)?;
+        let label = |text: String| {
+            let (key, value) = text.split_once('=').unwrap_or((&text, ""));
+            (key.to_owned(), value.to_owned())
+        };
+        Ok(vec![info.labels.unwrap_or_default().into_iter().map(label).collect()])
     }
 
     async fn check(&self) -> Result<(), SchedulerError> {

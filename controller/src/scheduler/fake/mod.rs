@@ -33,9 +33,16 @@ use self::script::{Script, Trouble};
 use super::{
     Exit, Group, Image, LogLine, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, SchedulerError, Template,
 };
-use crate::domain::instance::InstanceName;
+use crate::domain::{
+    instance::InstanceName,
+    registry::{Credentials, host_of},
+    tags::Labels,
+};
 
 const CHANGES_KEPT: usize = 1024;
+/// A registry that gives its images only to those who know [`PASSWORD`].
+const PRIVATE_REGISTRY: &str = "private.example.test";
+const PASSWORD: &str = "correct horse";
 
 /// Runs nothing, in memory.
 #[derive(Debug, Clone)]
@@ -264,8 +271,11 @@ impl Scheduler for FakeScheduler {
         .boxed())
     }
 
-    async fn resolve(&self, image: &str) -> Result<Image, SchedulerError> {
+    async fn resolve(&self, image: &str, credentials: Option<&Credentials>) -> Result<Image, SchedulerError> {
         drop(self.engine.answer()?);
+        if host_of(image) == PRIVATE_REGISTRY && credentials.is_none_or(|shown| shown.password.expose() != PASSWORD) {
+            return Err(absent(image));
+        }
         if Script::of_image(image).trouble == Some(Trouble::Missing) {
             return Err(absent(image));
         }
@@ -274,6 +284,11 @@ impl Scheduler for FakeScheduler {
             None => format!("{image}@sha256:{}", hex::encode(Sha256::digest(image))),
         };
         Ok(Image { reference, exposed_port: Some(5000), shell: Some("/bin/sh".to_owned()) })
+    }
+
+    async fn machines(&self) -> Result<Vec<Labels>, SchedulerError> {
+        drop(self.engine.answer()?);
+        Ok(vec![[("zone".to_owned(), "a".to_owned())].into()])
     }
 
     async fn check(&self) -> Result<(), SchedulerError> {

@@ -123,6 +123,7 @@ mod tests {
             port: None,
             grace: Duration::ZERO,
             limits: Limits::default(),
+            credentials: None,
         }
     }
 
