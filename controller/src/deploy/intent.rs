@@ -272,7 +272,7 @@ pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) 
     let facts = platform.scheduler.resolve(&new.image, credentials.as_ref()).await?;
     let (mut db, app) = begin(platform, app).await?;
     let base = db::releases::latest_good(&mut db, app.id).await?;
-    let values = workload::open_config(&mut db, &platform.seal, base.config).await?.values;
+    let config = workload::open_config(&mut db, &platform.seal, base.config).await?;
     let sha = new.sha.as_ref().map(CommitSha::as_str).unwrap_or_default();
     let old_kind = kind_of_release(&mut db, &app, base.build).await?;
     let formation = formation::after_build(&app.formation, &new.procfile, (old_kind, kind_of(&new.dockerfile, sha)));
@@ -287,7 +287,7 @@ pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) 
     };
     let id = db::builds::insert(&mut db, &row).await?;
     let build = db::builds::lookup(&mut db, app.id, id).await?.ok_or(IntentError::Gone)?;
-    demand_port(&formation, &values, &build)?;
+    demand_port(&formation, &config.values, &build)?;
     let what = new.sha.as_ref().map_or(new.image.as_str(), CommitSha::short);
     let (summary, failed) = release::build_summaries(&actor.username, what, id);
     let release = NewRelease {
@@ -297,7 +297,7 @@ pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) 
         config: base.config,
         summaries: (&summary, &failed),
     };
-    record(platform, db, &app, release, &formation, config::deploy_timeout(&values)).await
+    record(platform, db, &app, release, &formation, config.deploy_timeout()).await
 }
 
 async fn kind_of_release(
@@ -339,7 +339,7 @@ pub async fn config(platform: &Platform, actor: &User, app: &App, changes: Chang
     let release =
         NewRelease { app: app.id, owner: actor.id, build: base.build, config, summaries: (&summary, &failed) };
     let formation = app.formation.clone();
-    record(platform, db, &app, release, &formation, config::deploy_timeout(&after.values)).await
+    record(platform, db, &app, release, &formation, after.deploy_timeout()).await
 }
 
 /// Records a copy of an earlier release as the app's next one; what is under way is superseded.
@@ -377,7 +377,7 @@ pub async fn rollback(platform: &Platform, actor: &User, app: &App, asked: Optio
         return record(platform, db, &app, copy, &formation, 0).await;
     };
     let build = db::builds::lookup(&mut db, app.id, build).await?.ok_or(IntentError::Gone)?;
-    let values = workload::open_config(&mut db, &platform.seal, target.config).await?.values;
+    let config = workload::open_config(&mut db, &platform.seal, target.config).await?;
     let old_kind = kind_of_release(&mut db, &app, latest.build).await?;
     let formation = formation::after_build(&app.formation, &build.procfile, (old_kind, build.kind()));
     let (summary, failed) = release::rollback_summaries(&actor.username, number);
@@ -388,7 +388,7 @@ pub async fn rollback(platform: &Platform, actor: &User, app: &App, asked: Optio
         config: target.config,
         summaries: (&summary, &failed),
     };
-    record(platform, db, &app, copy, &formation, config::deploy_timeout(&values)).await
+    record(platform, db, &app, copy, &formation, config.deploy_timeout()).await
 }
 
 /// Records other counts of processes (contract §2.8); `None` when they are the ones that are wanted already.
@@ -425,7 +425,7 @@ pub async fn scale(
         kind: Kind::Scale,
         version,
         previous_formation: &app.formation,
-        timeout_seconds: config::deploy_timeout(&assembled.config.values),
+        timeout_seconds: assembled.config.deploy_timeout(),
     };
     let deployment = db::deployments::insert(&mut db, &moved).await?;
     let words = format!("{} scaled processes to {}", actor.username, formation_words(&formation));
@@ -467,7 +467,7 @@ pub async fn restart(
         kind: Kind::Restart,
         version,
         previous_formation: &app.formation,
-        timeout_seconds: config::deploy_timeout(&assembled.config.values),
+        timeout_seconds: assembled.config.deploy_timeout(),
     };
     let deployment = db::deployments::insert(&mut db, &moved).await?;
     let words =

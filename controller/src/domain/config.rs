@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     build::Build,
+    healthcheck::{self, ChangedProbes, Checks, Healthchecks, Owner},
     limits::{CpuLimit, GracePeriod, Limits, MemoryLimit},
     registry::RegistryInfo,
     tags::{TagKey, TagValue, Tags},
@@ -22,7 +23,7 @@ pub type ByType<T> = BTreeMap<ProcessType, T>;
 pub type Changed<K, V> = BTreeMap<K, Option<V>>;
 
 /// The variables and what goes with them. What is added here needs a default: configs are stored in this form.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
     /// Variables.
@@ -35,12 +36,14 @@ pub struct Config {
     pub tags: Tags,
     /// Credentials of a private registry.
     pub registry: RegistryInfo,
+    /// Probes.
+    pub healthcheck: Healthchecks,
     /// Times between SIGTERM and SIGKILL.
     pub termination_grace_period: ByType<GracePeriod>,
 }
 
 /// What is asked for, map by map; what is not named stays.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Variables.
     pub values: Changed<ConfigKey, Secret>,
@@ -52,6 +55,8 @@ pub struct Changes {
     pub tags: Changed<TagKey, TagValue>,
     /// Credentials of a private registry.
     pub registry: Changed<ConfigKey, Secret>,
+    /// Probes.
+    pub healthcheck: ChangedProbes,
     /// Times between SIGTERM and SIGKILL.
     pub termination_grace_period: Changed<ProcessType, GracePeriod>,
 }
@@ -61,6 +66,9 @@ pub const LONGEST_VALUES: usize = 1 << 20;
 
 /// Most entries of any other map.
 const MOST_ENTRIES: usize = 100;
+
+/// Largest number of seconds or trials in a variable of health checks.
+const LARGEST_HEALTHCHECK_NUMBER: u32 = 3600;
 
 /// Longest and usual time that a rollout may take.
 const TIMEOUTS: (u32, u32) = (3600, 120);
@@ -93,6 +101,17 @@ struct Difference {
 }
 
 impl Difference {
+    fn between<K: Ord + ToString, V: PartialEq>(before: &BTreeMap<K, V>, after: &BTreeMap<K, V>) -> Self {
+        let names = |map: &BTreeMap<K, V>, wanted: &dyn Fn(&K, &V) -> bool| {
+            map.iter().filter(|(key, value)| wanted(key, value)).map(|(key, _)| key.to_string()).collect()
+        };
+        Self {
+            added: names(after, &|key, _| !before.contains_key(key)),
+            changed: names(after, &|key, value| before.get(key).is_some_and(|old| old != value)),
+            deleted: names(before, &|key, _| !after.contains_key(key)),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.added.is_empty() && self.changed.is_empty() && self.deleted.is_empty()
     }
@@ -147,7 +166,12 @@ pub fn merge(before: &Config, changes: Changes) -> Result<(Config, Vec<String>),
         }
     }
     let mut config = before.clone();
-    let values = merge_map("values", &mut config.values, changes.values)?;
+    merge_map("values", &mut config.values, changes.values)?;
+    healthcheck::merge(&mut config.healthcheck, changes.healthcheck)
+        .map_err(|owner| ConfigError::NotSet { key: owner.to_string(), map: "healthcheck" })?;
+    convert_old_healthcheck(&mut config);
+    let values = Difference::between(&before.values, &config.values);
+    let checks = Difference::between(&before.healthcheck, &config.healthcheck);
     let size: usize = config.values.iter().map(|(key, value)| key.as_str().len() + value.expose().len()).sum();
     if size > LONGEST_VALUES {
         let text = format!("All variables together may have {LONGEST_VALUES} bytes, these have {size}");
@@ -168,6 +192,7 @@ pub fn merge(before: &Config, changes: Changes) -> Result<(Config, Vec<String>),
         concern("timeouts", &[("termination_grace_period", &grace)]),
         tags.words("tag "),
         registry.words("registry info "),
+        checks.words("healthcheck info for proc type "),
     ];
     Ok((config, phrases.into_iter().flatten().collect()))
 }
@@ -177,6 +202,38 @@ fn concern(what: &str, maps: &[(&str, &Difference)]) -> Option<String> {
     let names: Vec<&str> =
         maps.iter().filter(|(_, difference)| !difference.is_empty()).map(|(name, _)| *name).collect();
     (!names.is_empty()).then(|| format!("changed {what} for {}", names.join(", ")))
+}
+
+const HEALTHCHECK_URL: &str = "HEALTHCHECK_URL";
+
+/// Turns the variables that once asked for health checks into probes.
+fn convert_old_healthcheck(config: &mut Config) {
+    let path = HEALTHCHECK_URL.parse().ok().and_then(|key: ConfigKey| config.values.get(&key));
+    let Some(path) = path else { return };
+    let probes = healthcheck::of_variables(|key| number(&config.values, key), path.expose());
+    config.healthcheck.insert(Owner::web_and_cmd(), probes);
+    config.values.retain(|key, _| !key.as_str().starts_with("HEALTHCHECK_"));
+}
+
+/// Why a text is not what `HEALTHCHECK_URL` may hold: a path and nothing else.
+fn check_healthcheck_url(text: &str) -> Result<(), String> {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
+    if rest.split(['?', '#']).next().unwrap_or_default().is_empty() {
+        return Err("HEALTHCHECK_URL is missing a URI path (such as /healthz). Without it no health check can be done"
+            .to_owned());
+    }
+    if rest != text
+        || text.contains(['?', '#'])
+        || text.starts_with("//")
+        || !text.chars().all(|c| c.is_ascii_graphic())
+    {
+        return Err(
+            "HEALTHCHECK_URL can only be a URI path (such as /healthz) that does not contain other things such as \
+                    query params"
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
 /// Why a variable cannot have this value.
@@ -192,6 +249,13 @@ fn check(key: &ConfigKey, value: &str) -> Result<(), String> {
         if !value.parse::<u16>().is_ok_and(|port| port > 0) {
             return refuse("PORT needs to be between 1 and 65535");
         }
+    }
+    if key.as_str() == HEALTHCHECK_URL {
+        check_healthcheck_url(value)?;
+    } else if key.as_str().starts_with("HEALTHCHECK_")
+        && !value.parse::<u32>().is_ok_and(|number| number <= LARGEST_HEALTHCHECK_NUMBER)
+    {
+        return Err(format!("{key} can only be a numeric value"));
     }
     if key.as_str() == "DEIS_DEPLOY_TIMEOUT"
         && !value.parse::<u32>().is_ok_and(|seconds| (1..=TIMEOUTS.0).contains(&seconds))
@@ -214,12 +278,26 @@ pub fn port(values: &Values, build: &Build) -> Option<u16> {
     number(values, "PORT").and_then(|port| u16::try_from(port).ok()).or(build.exposed_port)
 }
 
-/// How long a rollout may take (contract §3.3, step 5).
-pub fn deploy_timeout(values: &Values) -> u32 {
-    number(values, "DEIS_DEPLOY_TIMEOUT").filter(|seconds| (1..=TIMEOUTS.0).contains(seconds)).unwrap_or(TIMEOUTS.1)
+impl std::fmt::Debug for Config {
+    /// The names of the variables and nothing that could be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("values", &self.values.keys()).finish_non_exhaustive()
+    }
 }
 
 impl Config {
+    /// How long a rollout may take: probes that wait add to it (contract §3.3, step 5).
+    pub fn deploy_timeout(&self) -> u32 {
+        let told = number(&self.values, "DEIS_DEPLOY_TIMEOUT").filter(|seconds| (1..=TIMEOUTS.0).contains(seconds));
+        let delays = self.healthcheck.values().filter_map(|probes| probes.readiness.as_ref()?.initial_delay_seconds);
+        told.unwrap_or(TIMEOUTS.1).saturating_add(delays.max().unwrap_or(0))
+    }
+
+    /// The checks of a process of this type.
+    pub fn checks(&self, process_type: &ProcessType, build: &Build) -> Checks {
+        Checks::of(&self.healthcheck, process_type, port(&self.values, build))
+    }
+
     /// Time between SIGTERM and SIGKILL of a process: its type's own, else that of all (contract §1.7).
     pub fn grace(&self, process_type: &ProcessType) -> Duration {
         if let Some(grace) = self.termination_grace_period.get(process_type) {
@@ -272,6 +350,7 @@ pub fn environment(release: &ReleaseFacts<'_>, build: &Build, values: &Values) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::healthcheck::Kind;
 
     fn config(of: &[(&str, &str)]) -> Config {
         let values = of.iter().map(|(key, value)| (key.parse().unwrap(), Secret::from(*value))).collect();
@@ -352,6 +431,67 @@ mod tests {
         assert_eq!(merge(&Config::default(), change()).unwrap_err().to_string(), text);
         let (with_both, _) = merge(&config(&[("PORT", "80")]), change()).unwrap();
         assert_eq!(merge(&with_both, changes(&[("PORT", None)])).unwrap_err().to_string(), text);
+    }
+
+    #[test]
+    fn probes_are_merged_one_by_one() {
+        let probe = |port: u16| {
+            let value = serde_json::json!({"tcpSocket": {"port": port}});
+            Some(Box::new(healthcheck::read(Kind::Readiness, value).unwrap()))
+        };
+        let web: Owner = "web".parse().unwrap();
+        let change = |of: Option<Vec<(Kind, Option<Box<paas_api::config::Probe>>)>>| Changes {
+            healthcheck: [(web.clone(), of.map(|of| of.into_iter().collect()))].into(),
+            ..Changes::default()
+        };
+        let both = change(Some(vec![(Kind::Liveness, probe(1)), (Kind::Readiness, probe(2))]));
+        let (before, phrases) = merge(&Config::default(), both).unwrap();
+        assert_eq!(phrases, ["added healthcheck info for proc type web"]);
+        let (one, phrases) = merge(&before, change(Some(vec![(Kind::Liveness, None)]))).unwrap();
+        assert_eq!(phrases, ["changed healthcheck info for proc type web"]);
+        assert!(one.healthcheck[&web].liveness.is_none() && one.healthcheck[&web].readiness.is_some());
+        let refused = merge(&one, change(Some(vec![(Kind::Liveness, None)]))).unwrap_err();
+        assert_eq!(refused.to_string(), "web does not exist under healthcheck");
+        for last in [change(Some(vec![(Kind::Readiness, None)])), change(None)] {
+            let (none, phrases) = merge(&one, last).unwrap();
+            assert_eq!(phrases, ["deleted healthcheck info for proc type web"]);
+            assert!(none.healthcheck.is_empty());
+        }
+        assert!(merge(&Config::default(), change(None)).is_err());
+    }
+
+    #[test]
+    fn old_variables_of_healthchecks_become_probes() {
+        let change = changes(&[
+            ("HEALTHCHECK_URL", Some("/healthz")),
+            ("HEALTHCHECK_INITIAL_DELAY", Some("7")),
+            ("HEALTHCHECK_SUCCESS_THRESHOLD", Some("2")),
+            ("A", Some("1")),
+        ]);
+        let (after, phrases) = merge(&Config::default(), change.clone()).unwrap();
+        assert_eq!(phrases, ["added A", "added healthcheck info for proc type web/cmd"]);
+        assert_eq!(after.values, config(&[("A", "1")]).values);
+        let probes = &after.healthcheck[&Owner::web_and_cmd()];
+        let expected = serde_json::json!({
+            "httpGet": {"path": "/healthz"}, "initialDelaySeconds": 7, "timeoutSeconds": 50, "periodSeconds": 10,
+            "successThreshold": 1, "failureThreshold": 3
+        });
+        assert_eq!(serde_json::to_value(&probes.liveness).unwrap(), expected);
+        assert_eq!(probes.readiness.as_ref().unwrap().success_threshold, Some(2));
+        assert_eq!(after.deploy_timeout(), 127);
+        assert!(merge(&after, change).unwrap().1.is_empty());
+        for (key, value, text) in [
+            ("HEALTHCHECK_URL", "", "HEALTHCHECK_URL is missing a URI path (such as /healthz)"),
+            ("HEALTHCHECK_URL", "http://a", "HEALTHCHECK_URL is missing a URI path (such as /healthz)"),
+            ("HEALTHCHECK_URL", "?a=b", "HEALTHCHECK_URL is missing a URI path (such as /healthz)"),
+            ("HEALTHCHECK_URL", "http://a/b", "HEALTHCHECK_URL can only be a URI path"),
+            ("HEALTHCHECK_URL", "/a?b", "HEALTHCHECK_URL can only be a URI path"),
+            ("HEALTHCHECK_URL", "/a b", "HEALTHCHECK_URL can only be a URI path"),
+            ("HEALTHCHECK_TIMEOUT", "x", "HEALTHCHECK_TIMEOUT can only be a numeric value"),
+        ] {
+            let told = merge(&Config::default(), changes(&[(key, Some(value))])).unwrap_err().to_string();
+            assert!(told.starts_with(text), "{told}");
+        }
     }
 
     #[test]

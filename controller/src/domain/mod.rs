@@ -5,6 +5,7 @@ pub mod build;
 pub mod config;
 pub mod deployment;
 pub mod formation;
+pub mod healthcheck;
 pub mod instance;
 pub mod limits;
 pub mod plan;

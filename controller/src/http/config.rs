@@ -1,4 +1,4 @@
-//! Config (contract §1.7, §2.4, §2.5). The probes and hooks are shown empty and not taken yet.
+//! Config (contract §1.7, §2.4, §2.5). The hooks are shown empty and not taken yet.
 
 use std::{collections::BTreeMap, convert::Infallible, fmt::Display, str::FromStr};
 
@@ -28,6 +28,7 @@ use crate::{
         app::App,
         config::{Changed, Changes},
         deployment::Kind,
+        healthcheck::{self, ChangedProbes, ChangesOfOwner, Owner},
     },
 };
 
@@ -35,7 +36,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
     routes.get(Level::App, "/v2/apps/{app}/config", show).post(Level::App, "/v2/apps/{app}/config", change).patient()
 }
 
-const NOT_TAKEN: [&str; 3] = ["healthcheck", "lifecycle_post_start", "lifecycle_pre_stop"];
+const NOT_TAKEN: [&str; 2] = ["lifecycle_post_start", "lifecycle_pre_stop"];
 
 async fn show(access: AppAccess, State(api): State<Api>) -> Answer<Json<Config>> {
     Ok(Json(current(&api, &access.app).await?))
@@ -55,7 +56,7 @@ pub(super) async fn current(api: &Api, app: &App) -> Answer<Config> {
         cpu: texts(config.cpu),
         tags: texts(config.tags),
         registry: secrets(config.registry),
-        healthcheck: BTreeMap::new(),
+        healthcheck: config.healthcheck.into_iter().map(|(owner, probes)| (owner.into(), probes)).collect(),
         termination_grace_period: texts(config.termination_grace_period),
         lifecycle_post_start: BTreeMap::new(),
         lifecycle_pre_stop: BTreeMap::new(),
@@ -97,6 +98,7 @@ fn changes(fields: &mut Fields) -> Answer<Changes> {
         values: taken(fields, "values", |text| Ok::<_, Infallible>(text.into())),
         tags: taken(fields, "tags", str::parse),
         registry: registry(fields),
+        healthcheck: healthcheck(fields),
         memory: taken(fields, "memory", str::parse),
         cpu: taken(fields, "cpu", str::parse),
         termination_grace_period: taken(fields, "termination_grace_period", str::parse),
@@ -113,6 +115,46 @@ fn registry(fields: &mut Fields) -> Changed<ConfigKey, Secret> {
     given.into_iter().filter_map(|(key, value)| Some((key.as_str().to_lowercase().parse().ok()?, value))).collect()
 }
 
+/// The probes, by owner and kind; both levels may be null.
+fn healthcheck(fields: &mut Fields) -> ChangedProbes {
+    let mut changed = ChangedProbes::new();
+    for (owner, probes) in taken_map(fields, "healthcheck") {
+        let read =
+            probes_of(probes).and_then(|probes| Ok((owner.parse::<Owner>().map_err(|e| e.to_string())?, probes)));
+        match read {
+            Ok((owner, probes)) => drop(changed.insert(owner, probes)),
+            Err(error) => fields.refuse("healthcheck", error),
+        }
+    }
+    changed
+}
+
+fn probes_of(value: Value) -> Result<Option<ChangesOfOwner>, String> {
+    let probes = match value {
+        Value::Null => return Ok(None),
+        Value::Object(probes) => probes,
+        _ => return Err(EXPECTED.to_owned()),
+    };
+    let mut changes = ChangesOfOwner::new();
+    for (kind, value) in probes {
+        let kind: healthcheck::Kind = kind.parse()?;
+        let probe = if value.is_null() { None } else { Some(Box::new(healthcheck::read(kind, value)?)) };
+        changes.insert(kind, probe);
+    }
+    Ok(Some(changes))
+}
+
+const EXPECTED: &str = "Expected an object of names and values.";
+
+/// The entries of a map; none when it is not there or is no map, which is noted.
+fn taken_map(fields: &mut Fields, name: &'static str) -> Map<String, Value> {
+    let Some(value) = fields.take(name) else { return Map::new() };
+    map(value).unwrap_or_else(|| {
+        fields.refuse(name, EXPECTED);
+        Map::new()
+    })
+}
+
 /// One map of texts, each read into what it means; what is wrong with it is noted.
 fn taken<K, V, E>(fields: &mut Fields, name: &'static str, read: impl Fn(&str) -> Result<V, E>) -> Changed<K, V>
 where
@@ -120,12 +162,7 @@ where
     E: Display,
 {
     let mut changed = BTreeMap::new();
-    let Some(value) = fields.take(name) else { return changed };
-    let Some(map) = map(value) else {
-        fields.refuse(name, "Expected an object of names and values.");
-        return changed;
-    };
-    for (key, value) in map {
+    for (key, value) in taken_map(fields, name) {
         let parsed = match key.parse::<K>() {
             Ok(parsed) => parsed,
             Err(error) => {

@@ -214,6 +214,91 @@ async fn a_private_registry_is_told_the_apps_credentials(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn probes_are_set_changed_and_unset(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.running_app(&ann, "hello").await;
+    let set = async |checks: Value| world.post(&ann, "/v2/apps/hello/config", json!({"healthcheck": checks})).await;
+    let summary = async |version: u32| {
+        world.get(&ann, &format!("/v2/apps/hello/releases/v{version}")).await.is(200)["summary"].clone()
+    };
+    let liveness = json!({
+        "httpGet": {"path": "/", "port": 5000, "httpHeaders": [{"name": "X", "value": "y"}]}, "initialDelaySeconds": 50,
+        "timeoutSeconds": 50, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3, "more": {"of": "it"}
+    });
+    let readiness = json!({"tcpSocket": {"port": 5000}});
+    // What is not known is kept as it came.
+    let body = set(json!({"web/cmd": {"livenessProbe": liveness}})).await.is(201);
+    assert_eq!(body["healthcheck"], json!({"web/cmd": {"livenessProbe": liveness}}));
+    assert_eq!(summary(3).await, "ann added healthcheck info for proc type web/cmd");
+    let both = json!({"web/cmd": {"livenessProbe": liveness, "readinessProbe": readiness}});
+    assert_eq!(set(json!({"web/cmd": {"readinessProbe": readiness}})).await.is(201)["healthcheck"], both);
+    assert_eq!(summary(4).await, "ann changed healthcheck info for proc type web/cmd");
+    set(both.clone()).await.details(409, "ann changed nothing - release stopped");
+    set(json!({"web": null})).await.details(422, "web does not exist under healthcheck");
+    set(json!({"web": {"livenessProbe": null}})).await.details(422, "web does not exist under healthcheck");
+    let left = set(json!({"web/cmd": {"livenessProbe": null}})).await.is(201);
+    assert_eq!(left["healthcheck"], json!({"web/cmd": {"readinessProbe": readiness}}));
+    assert_eq!(set(json!({"web/cmd": null})).await.is(201)["healthcheck"], json!({}));
+    assert_eq!(summary(6).await, "ann deleted healthcheck info for proc type web/cmd");
+    world.post(&ann, "/v2/apps/hello/releases/rollback", json!({"version": 4})).await.is(201);
+    assert_eq!(world.get(&ann, "/v2/apps/hello/config").await.is(200)["healthcheck"], both);
+    for (checks, text) in [
+        (json!({"web": {"liveness": {}}}), "Healthcheck keys must be either livenessProbe or readinessProbe"),
+        // The form of old, without a process type.
+        (json!({"livenessProbe": readiness}), "Healthcheck keys must be either livenessProbe or readinessProbe"),
+        (
+            json!({"web": {"livenessProbe": {"httpGet": {}}}}),
+            "could not validate {\"httpGet\":{}}: 'port' is a required property",
+        ),
+        (
+            json!({"web": {"livenessProbe": {"tcpSocket": {"port": 1}, "successThreshold": 2}}}),
+            "livenessProbe successThreshold can only be 1",
+        ),
+        (json!({"We b": {}}), "Process types can only contain lowercase alphanumeric characters"),
+        (json!({"web": 5}), "Expected an object of names and values."),
+    ] {
+        set(checks).await.says(400, &json!({"healthcheck": [text]}));
+    }
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn variables_of_old_become_probes(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.app(&ann, "hello").await;
+    let body =
+        set(&world, &ann, json!({"HEALTHCHECK_URL": "/healthz", "HEALTHCHECK_TIMEOUT": 5, "A": 1})).await.is(201);
+    assert_eq!(body["values"], json!({"A": "1"}));
+    let probe = json!({
+        "httpGet": {"path": "/healthz"}, "initialDelaySeconds": 50, "timeoutSeconds": 5, "periodSeconds": 10,
+        "successThreshold": 1, "failureThreshold": 3
+    });
+    assert_eq!(body["healthcheck"], json!({"web/cmd": {"livenessProbe": probe, "readinessProbe": probe}}));
+    let url = "HEALTHCHECK_URL is missing a URI path (such as /healthz). Without it no health check can be done";
+    set(&world, &ann, json!({"HEALTHCHECK_URL": "http://a"})).await.says(400, &json!({"values": [url]}));
+    let text = "HEALTHCHECK_TIMEOUT can only be a numeric value";
+    set(&world, &ann, json!({"HEALTHCHECK_TIMEOUT": "x"})).await.says(400, &json!({"values": [text]}));
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_release_whose_readiness_probe_never_passes_fails(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.running_app(&ann, "hello").await;
+    let change = json!({
+        "values": {"PAAS_FAKE": "never-ready", "DEIS_DEPLOY_TIMEOUT": "1"},
+        "healthcheck": {"web/cmd": {"readinessProbe": {"httpGet": {"port": 5000, "path": "/ready?token=x"}}}}
+    });
+    let told = world.post(&ann, "/v2/apps/hello/config", change).await.is(400);
+    let detail = told["detail"].as_str().unwrap();
+    assert!(detail.contains("its readiness probe did not pass: GET /ready on port 5000 failed"), "{detail}");
+    let pods = world.get(&ann, "/v2/apps/hello/pods").await.is(200);
+    assert_eq!((&pods["results"][0]["release"], &pods["results"][0]["state"]), (&json!("v2"), &json!("up")));
+    assert_eq!(world.get(&ann, "/v2/apps/hello/config").await.is(200)["healthcheck"], json!({}));
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn a_failed_deployment_is_told_and_the_old_config_stays(pool: PgPool) {
     let world = World::new(&pool).await;
     let ann = world.user("ann").await;

@@ -11,8 +11,7 @@ use std::{
 use futures_util::StreamExt as _;
 use paas_api::{AppName, ProcessType, ReleaseVersion};
 use paas_controller::{
-    domain::instance::InstanceName,
-    domain::limits::Limits,
+    domain::{healthcheck::Checks, instance::InstanceName, limits::Limits},
     scheduler::{
         AppKey, Command, Group, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, Template,
         docker::{DockerScheduler, SubnetPool},
@@ -50,6 +49,12 @@ pub(crate) const NEVER_LISTEN: Doing = Doing { line: "exec sleep 1000", words: "
 pub(crate) const WORK: Doing = Doing { line: "exec sleep 1000", words: "" };
 pub(crate) const CRASH: Doing = Doing { line: "echo last words; exit 3", words: "print=last words,exit=3" };
 pub(crate) const DEVOUR: Doing = Doing { line: "x=a; while :; do x=$x$x; done", words: "memory=100000000" };
+/// Listens at once and has its page `/ready` later.
+pub(crate) const WARM_UP: Doing =
+    Doing { line: "httpd -p 8080 -h /tmp; sleep 0.8; echo yes > /tmp/ready; exec sleep 1000", words: "slow=800" };
+/// Is well for a while after each start, then no more.
+pub(crate) const FALL_SICK: Doing =
+    Doing { line: "echo yes > /tmp/well; sleep 1; busybox rm /tmp/well; exec sleep 1000", words: "sick-after=1000" };
 pub(crate) const IGNORE_SIGTERM: Doing =
     Doing { line: "trap '' TERM; while true; do sleep 0.1; done", words: "stubborn" };
 pub(crate) const PRINT: Doing = Doing {
@@ -106,6 +111,7 @@ impl Bench {
             port: None,
             grace: Duration::from_secs(30),
             limits: Limits::default(),
+            checks: Checks::default(),
             credentials: None,
         }
     }

@@ -4,14 +4,17 @@ use std::{collections::BTreeSet, time::Duration, time::Instant};
 
 use futures_util::StreamExt as _;
 use paas_controller::{
-    domain::limits::{Limits, MemoryLimit},
+    domain::{
+        healthcheck::{Check, Checks, Trial},
+        limits::{Limits, MemoryLimit},
+    },
     scheduler::{Exit, LogQuery, OneOff, OneOffEvent, Phase, STABILITY_WINDOW, SchedulerError, Template},
 };
 use tokio::time::timeout;
 
 use crate::bench::{
-    Bench, CRASH, DEADLINE, DEVOUR, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT, SERVE, SERVE_LATE, WORK, app,
-    group, observe, ready, run_to_end, until,
+    Bench, CRASH, DEADLINE, DEVOUR, FALL_SICK, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT, SERVE, SERVE_LATE,
+    WARM_UP, WORK, app, group, observe, ready, run_to_end, until,
 };
 
 /// One test per behaviour and scheduler.
@@ -36,9 +39,11 @@ contract![
     a_controller_that_comes_later_knows_at_once_who_is_ready,
     a_one_off_is_killed_at_its_limit,
     a_one_off_tells_its_output_and_its_exit_code,
+    a_process_that_fails_its_liveness_check_is_started_again,
     a_process_that_crashes_is_counted_told_about_and_started_again,
     a_process_that_goes_beyond_its_memory_is_killed,
     a_process_that_ignores_sigterm_is_killed_after_its_grace_period,
+    a_process_with_a_readiness_check_is_ready_once_it_passes,
     a_process_with_a_port_is_ready_once_it_accepts,
     a_process_without_a_port_is_ready_once_it_has_outlived_the_window,
     an_app_sees_only_its_own,
@@ -126,6 +131,50 @@ async fn a_process_with_a_port_is_ready_once_it_accepts(bench: Bench) {
     ready(&*bench.scheduler, &late).await;
     assert!(told.elapsed() >= Duration::from_millis(800), "it was not ready before it listened");
     assert_eq!(bench.observe().await[&never.instances[0]].phase, Phase::Starting);
+}
+
+fn check(trial: Trial) -> Check {
+    let second = Duration::from_secs(1);
+    Check { trial, initial_delay: Duration::ZERO, timeout: second, period: second / 4, successes: 1, failures: 2 }
+}
+
+async fn a_process_with_a_readiness_check_is_ready_once_it_passes(bench: Bench) {
+    let page = Trial::Page { port: PORT, path: "/ready".to_owned(), host: None, headers: Vec::new() };
+    let checks = Checks { readiness: Some(check(page)), liveness: None };
+    let late = bench.group(1, Template { checks: checks.clone(), ..bench.web(&WARM_UP) });
+    let told = Instant::now();
+    bench.scheduler.apply(&late).await.unwrap();
+    let seen = ready(&*bench.scheduler, &late).await;
+    assert!(told.elapsed() >= Duration::from_millis(800), "it was not ready before it had its page");
+    assert_eq!(seen[&late.instances[0]].trouble, None);
+    // Also of a process without a port, and by a command in it.
+    let command = |line: &str| Trial::Exec(["/bin/sh", "-c", line].map(str::to_owned).to_vec());
+    let checks = Checks { readiness: Some(check(command("true"))), liveness: None };
+    let worker = group(&bench.app, "worker", 2, 1, Template { checks, ..bench.worker(&WORK) });
+    bench.run(&worker).await;
+    // One that never passes says what is wrong with it.
+    let checks = Checks { readiness: Some(check(Trial::Connection { port: 1 })), liveness: None };
+    let never = group(&bench.app, "never", 2, 1, Template { checks, ..bench.web(&NEVER_LISTEN) });
+    bench.scheduler.apply(&never).await.unwrap();
+    let name = &never.instances[0];
+    let trouble = until("its trouble is told", || async { bench.observe().await.remove(name)?.trouble }).await;
+    assert!(trouble.starts_with("connecting to port 1 failed"), "{trouble}");
+    assert_eq!(bench.observe().await[name].phase, Phase::Starting);
+}
+
+async fn a_process_that_fails_its_liveness_check_is_started_again(bench: Bench) {
+    let command = Trial::Exec(["/bin/cat", "/tmp/well"].map(str::to_owned).to_vec());
+    let checks = Checks { liveness: Some(check(command)), readiness: None };
+    let group = bench.group(1, Template { checks, grace: Duration::from_secs(1), ..bench.worker(&FALL_SICK) });
+    bench.scheduler.apply(&group).await.unwrap();
+    let name = &group.instances[0];
+    let first = until("it has started", || async { bench.observe().await[name].started }).await;
+    until("it has been started again twice", || async {
+        let started = bench.observe().await[name].started?;
+        (started - first > chrono::Duration::seconds(2)).then_some(())
+    })
+    .await;
+    ready(&*bench.scheduler, &group).await;
 }
 
 async fn a_process_without_a_port_is_ready_once_it_has_outlived_the_window(bench: Bench) {

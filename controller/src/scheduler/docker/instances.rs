@@ -247,6 +247,7 @@ fn describe(shared: &Shared, order: &Order<'_>, network: &str, address: Ipv4Addr
         port: template.port,
         address,
         grace: template.grace,
+        checks: &template.checks,
         one_off: order.one_off,
     };
     let endpoint = EndpointSettings {

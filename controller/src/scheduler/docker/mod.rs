@@ -6,9 +6,10 @@
 //! | `labels` | what containers say about themselves: the only memory |
 //! | `subnet`, `network` | one network per app, fixed addresses |
 //! | `instances` | making, starting, stopping |
-//! | `readiness`, `events` | who is ready, who ended |
+//! | `readiness`, `checks`, `events` | who is ready, who is to be started again, who ended |
 //! | `image`, `logs`, `one_off` | the rest of the contract |
 
+mod checks;
 mod client;
 mod events;
 mod image;
@@ -76,6 +77,8 @@ struct Shared {
     changes: broadcast::Sender<Uuid>,
     stopping: Mutex<HashSet<String>>,
     closed: CancellationToken,
+    /// Since when this scheduler has been looking.
+    began: chrono::DateTime<chrono::Utc>,
 }
 
 impl Shared {
@@ -109,6 +112,7 @@ impl DockerScheduler {
             changes: broadcast::Sender::new(CHANGES_KEPT),
             stopping: Mutex::default(),
             closed: closed.clone(),
+            began: chrono::Utc::now(),
         });
         tokio::spawn(events::listen(Arc::clone(&shared)));
         Self { shared, _closing: closed.drop_guard() }
@@ -142,6 +146,7 @@ impl DockerScheduler {
             started: facts.started,
             exits: facts.restarts,
             last_exit: last_exit.filter(|_| facts.restarts > 0),
+            trouble: self.shared.readiness.trouble(&facts.id),
         }))
     }
 }

@@ -34,6 +34,7 @@ use super::{
     Exit, Group, Image, LogLine, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, SchedulerError, Template,
 };
 use crate::domain::{
+    healthcheck::Checks,
     instance::InstanceName,
     registry::{Credentials, host_of},
     tags::Labels,
@@ -71,6 +72,7 @@ struct Instance {
     release: ReleaseVersion,
     address: Option<SocketAddr>,
     grace: Duration,
+    checks: Checks,
     script: Script,
     phase: Phase,
     started: Option<DateTime<Utc>>,
@@ -78,6 +80,13 @@ struct Instance {
     last_exit: Option<Exit>,
     log: Vec<LogLine>,
     stop: CancellationToken,
+}
+
+impl Instance {
+    fn trouble(&self) -> Option<String> {
+        let check = self.checks.readiness.as_ref()?;
+        (self.phase == Phase::Starting && self.script.never_ready).then(|| format!("{} failed", check.trial))
+    }
 }
 
 impl Default for FakeScheduler {
@@ -138,6 +147,7 @@ impl FakeScheduler {
             release: group.release,
             address: group.template.port.map(|port| (address, port).into()),
             grace: group.template.grace,
+            checks: group.template.checks.clone(),
             script: script.clone(),
             phase: Phase::Starting,
             started: None,
@@ -205,6 +215,7 @@ impl Scheduler for FakeScheduler {
             started: instance.started,
             exits: instance.exits,
             last_exit: instance.last_exit,
+            trouble: instance.trouble(),
         });
         Ok(observed.collect())
     }
