@@ -22,7 +22,7 @@ use paas_controller::{
         signals::Signals,
         wait::{self, Outcome},
     },
-    domain::{app::App, user::User},
+    domain::{app::App, config::Changes, user::User},
     scheduler::{Scheduler as _, fake::FakeScheduler},
     seal::Seal,
 };
@@ -101,8 +101,8 @@ impl World {
     }
 
     async fn set(&self, of: &[(&str, Option<&str>)]) -> Result<Change, IntentError> {
-        let changes = of.iter().map(|(key, value)| (key.parse().unwrap(), value.map(Secret::from))).collect();
-        intent::config(&self.platform, &self.user, &self.app, changes).await
+        let values = of.iter().map(|(key, value)| (key.parse().unwrap(), value.map(Secret::from))).collect();
+        intent::config(&self.platform, &self.user, &self.app, Changes { values, ..Changes::default() }).await
     }
 
     async fn outcome(&self, deployment: Option<Uuid>) -> Outcome {
@@ -167,8 +167,8 @@ async fn a_config_change_before_the_first_build_is_a_release_without_a_deploymen
     let change = world.set(&[("GREETING", Some("hi"))]).await.unwrap();
     assert_eq!((change.release.number(), change.deployment), (2, None));
     assert_eq!(world.deploy().await.number(), 3);
-    let (_, values) = intent::current_config(&world.platform, &world.app).await.unwrap();
-    assert_eq!(values.len(), 1);
+    let (_, config) = intent::current_config(&world.platform, &world.app).await.unwrap();
+    assert_eq!(config.values.len(), 1);
 }
 
 #[sqlx::test]
@@ -189,8 +189,8 @@ async fn a_release_that_crashes_fails_and_the_old_one_serves_on(pool: PgPool) {
     let next = world.set(&[("A", Some("1"))]).await.unwrap();
     assert_eq!(next.release.number(), 4);
     assert_eq!(world.outcome(next.deployment).await, Outcome::Succeeded);
-    let (_, values) = intent::current_config(&world.platform, &world.app).await.unwrap();
-    assert_eq!(values.len(), 1);
+    let (_, config) = intent::current_config(&world.platform, &world.app).await.unwrap();
+    assert_eq!(config.values.len(), 1);
 }
 
 #[sqlx::test]
@@ -240,8 +240,8 @@ async fn a_rollback_runs_the_old_build_and_config_as_a_new_release(pool: PgPool)
     assert_eq!(back.release.number(), 4);
     assert_eq!(world.outcome(back.deployment).await, Outcome::Succeeded);
     assert_eq!(world.releases().await, [4]);
-    let (_, values) = intent::current_config(&world.platform, &world.app).await.unwrap();
-    assert!(values.is_empty());
+    let (_, config) = intent::current_config(&world.platform, &world.app).await.unwrap();
+    assert!(config.values.is_empty());
     for (asked, text) in [
         (Some(1), "Cannot roll back to initial release."),
         (Some(-1), "version cannot be below 0"),
@@ -273,8 +273,8 @@ async fn two_changes_at_once_become_two_releases_one_after_the_other(pool: PgPoo
     assert_ne!(a.release, b.release);
     assert_eq!(world.outcome(a.deployment).await, Outcome::Succeeded);
     assert_eq!(world.outcome(b.deployment).await, Outcome::Succeeded);
-    let (_, values) = intent::current_config(&world.platform, &world.app).await.unwrap();
-    assert_eq!(values.len(), 2, "neither change is lost");
+    let (_, config) = intent::current_config(&world.platform, &world.app).await.unwrap();
+    assert_eq!(config.values.len(), 2, "neither change is lost");
 }
 
 #[sqlx::test]

@@ -19,6 +19,7 @@ scenarios![
     json_is_printed_for_every_table,
     a_deis_client_finds_what_it_asks_for,
     the_spaced_form_and_login_at_the_other_host_work,
+    visitors_meet_what_the_settings_say,
 ];
 
 /// Writes an app with a Procfile, as the tour has it.
@@ -323,5 +324,49 @@ async fn the_spaced_form_and_login_at_the_other_host_work() -> anyhow::Result<()
     // Spans the API's own host names: none of them is an app's.
     let page = platform.get("paas", "/v2/").await?;
     ensure!(page.status == 401, "{page:?}");
+    Ok(())
+}
+
+/// The moment a command has ended, curl sees what it did.
+async fn visitors_meet_what_the_settings_say() -> anyhow::Result<()> {
+    let platform = shared()?;
+    let ann = User::new(&platform)?;
+    let app = ann.create_app()?;
+    app.deploy_sample("open")?;
+    let port = platform.addresses.http.port();
+    let other = random_name("other");
+    let visit = |host: &str| curl(&ann, &format!("http://{host}.localhost:{port}/version"));
+    let open = ("200".to_owned(), "open".to_owned());
+    ensure!(visit(&app.name)? == open);
+    for (command, status, words) in [
+        (&["maintenance:on"][..], "503", "down for maintenance"),
+        (&["maintenance:off"], "200", "open"),
+        (&["routing:disable"], "404", "no app at this address"),
+        (&["routing:enable"], "200", "open"),
+        (&["whitelist:add", "192.0.2.0/24,2001:db8::1"], "403", "not open to your address"),
+        (&["whitelist:add", "127.0.0.0/8,::1"], "200", "open"),
+        (&["whitelist:remove", "127.0.0.0/8,::1"], "403", "not open to your address"),
+        (&["whitelist:remove", "192.0.2.0/24,2001:db8::1"], "200", "open"),
+    ] {
+        succeed(&app.paas(command)?)?;
+        let (seen, body) = visit(&app.name)?;
+        ensure!(seen == status && body.contains(words), "after {command:?}: {seen} {body}");
+    }
+    ensure!(visit(&other)?.0 == "404");
+    says(&succeed(&app.paas(&["domains:add", &other])?)?, &[&other, "done"])?;
+    ensure!(visit(&other)? == open);
+    says(&succeed(&app.paas(&["domains"])?)?, &[&other, &app.name])?;
+    // Nobody else gets it, neither as a domain nor as an app.
+    let bob = User::new(&platform)?;
+    let foreign = bob.create_app()?;
+    let claim = format!("{other}.localhost");
+    says(&fail(&foreign.paas(&["domains:add", &claim])?, 1)?, &["already in use by another application"])?;
+    fail(&bob.paas(&["create", &other, "--no-remote"])?, 1)?;
+    succeed(&app.paas(&["domains:remove", &other])?)?;
+    ensure!(visit(&other)?.0 == "404");
+    says(
+        &succeed(&app.paas(&["logs"])?)?,
+        &["turned maintenance on", "changed the whitelist", &format!("added domain {other}")],
+    )?;
     Ok(())
 }

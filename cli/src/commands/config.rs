@@ -153,7 +153,7 @@ async fn change(
     values: BTreeMap<String, Option<String>>,
 ) -> Result<(), Error> {
     let app = app.detached(detach);
-    let body = ChangeConfig { values };
+    let body = ChangeConfig { values, ..ChangeConfig::default() };
     let work = async {
         let config: Config = app.post("config/", &body).await?;
         Ok((config, newest(&app).await?))

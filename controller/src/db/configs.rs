@@ -1,11 +1,11 @@
-//! Configs: the variables leave this floor sealed, as they came.
+//! Configs: they leave this floor sealed, as they came.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{DbError, inconsistent};
 
-/// A config of the ledger, its variables still sealed.
+/// A config of the ledger, still sealed.
 #[derive(Debug, Clone)]
 pub struct SealedConfig {
     /// Its id.
@@ -14,7 +14,7 @@ pub struct SealedConfig {
     pub owner: paas_api::Username,
     /// The key that sealed it.
     pub key_id: String,
-    /// The variables.
+    /// All of its maps.
     pub sealed: Vec<u8>,
     /// Creation.
     pub created: chrono::DateTime<chrono::Utc>,

@@ -24,11 +24,11 @@ use crate::{
     domain::{
         app::App,
         build::{Build, BuildKind, kind_of, may_use_image},
-        config::{self, Changes, ConfigError, Values},
+        config::{self, Changes, Config, ConfigError, Values},
         deployment::{Kind, Status},
         formation::{self, Formation, MOST_OF_A_TYPE},
         plan::formation_words,
-        release,
+        registry, release, tags,
         user::User,
     },
     scheduler::SchedulerError,
@@ -142,7 +142,7 @@ pub async fn create_app(platform: &Platform, owner: &User, name: Option<AppName>
         return Err(taken());
     }
     db::settings::insert(&mut db, id).await?;
-    let config = workload::insert_values(&mut db, &platform.seal, id, owner.id, &Values::new()).await?;
+    let config = workload::insert_config(&mut db, &platform.seal, id, owner.id, &Config::default()).await?;
     let summary = release::initial_summary(&owner.username);
     let first = NewRelease { app: id, owner: owner.id, build: None, config, summaries: (&summary, &summary) };
     db::releases::insert(&mut db, &first).await?;
@@ -268,10 +268,12 @@ pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) 
             format!("{} is not an image that {} may use; name one by its registry and repository", new.image, app.name);
         return Err(IntentError::Refused(text));
     }
-    let facts = platform.scheduler.resolve(&new.image).await?;
+    let (_, current) = current_config(platform, app).await?;
+    let credentials = registry::credentials(&current.registry, &new.image);
+    let facts = platform.scheduler.resolve(&new.image, credentials.as_ref()).await?;
     let (mut db, app) = begin(platform, app).await?;
     let base = db::releases::latest_good(&mut db, app.id).await?;
-    let values = workload::open_values(&mut db, &platform.seal, base.config).await?;
+    let config = workload::open_config(&mut db, &platform.seal, base.config).await?;
     let sha = new.sha.as_ref().map(CommitSha::as_str).unwrap_or_default();
     let old_kind = kind_of_release(&mut db, &app, base.build).await?;
     let formation = formation::after_build(&app.formation, &new.procfile, (old_kind, kind_of(&new.dockerfile, sha)));
@@ -286,7 +288,7 @@ pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) 
     };
     let id = db::builds::insert(&mut db, &row).await?;
     let build = db::builds::lookup(&mut db, app.id, id).await?.ok_or(IntentError::Gone)?;
-    demand_port(&formation, &values, &build)?;
+    demand_port(&formation, &config.values, &build)?;
     let what = new.sha.as_ref().map_or(new.image.as_str(), CommitSha::short);
     let (summary, failed) = release::build_summaries(&actor.username, what, id);
     let release = NewRelease {
@@ -296,7 +298,7 @@ pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) 
         config: base.config,
         summaries: (&summary, &failed),
     };
-    record(platform, db, &app, release, &formation, config::deploy_timeout(&values)).await
+    record(platform, db, &app, release, &formation, config.deploy_timeout()).await
 }
 
 async fn kind_of_release(
@@ -308,30 +310,37 @@ async fn kind_of_release(
     Ok(db::builds::lookup(db, app.id, build).await?.map(|build| build.kind()))
 }
 
-/// Records a change of the variables as the app's next release.
+/// Records a change of config as the app's next release.
 pub async fn config(platform: &Platform, actor: &User, app: &App, changes: Changes) -> Result<Change, IntentError> {
     platform.scheduler.check().await?;
+    let machines = if changes.tags.is_empty() { Vec::new() } else { platform.scheduler.machines().await? };
     let (mut db, app) = begin(platform, app).await?;
     let base = db::releases::latest_good(&mut db, app.id).await?;
-    let before = workload::open_values(&mut db, &platform.seal, base.config).await?;
-    let (values, difference) = config::merge(&before, changes).map_err(|error| match error {
-        ConfigError::NotSet(_) => IntentError::Unprocessable(error.to_string()),
-        ConfigError::Value(text) => IntentError::Field("values", text),
+    let before = workload::open_config(&mut db, &platform.seal, base.config).await?;
+    let (after, phrases) = config::merge(&before, changes).map_err(|error| match error {
+        ConfigError::NotSet { .. } => IntentError::Unprocessable(error.to_string()),
+        ConfigError::Value(map, text) => IntentError::Field(map, text),
+        ConfigError::Together(text) => IntentError::Refused(text.to_owned()),
     })?;
-    if difference.is_empty() {
+    if phrases.is_empty() {
         return Err(IntentError::Conflict(format!("{} changed nothing - release stopped", actor.username)));
+    }
+    if after.tags != before.tags
+        && let Some(text) = tags::without_machine(&after.tags, &before.tags, &machines)
+    {
+        return Err(IntentError::Refused(text));
     }
     if let Some(build) = base.build
         && let Some(build) = db::builds::lookup(&mut db, app.id, build).await?
     {
-        demand_port(&app.formation, &values, &build)?;
+        demand_port(&app.formation, &after.values, &build)?;
     }
-    let config = workload::insert_values(&mut db, &platform.seal, app.id, actor.id, &values).await?;
-    let (summary, failed) = release::config_summaries(&actor.username, &difference.words());
+    let config = workload::insert_config(&mut db, &platform.seal, app.id, actor.id, &after).await?;
+    let (summary, failed) = release::config_summaries(&actor.username, &phrases);
     let release =
         NewRelease { app: app.id, owner: actor.id, build: base.build, config, summaries: (&summary, &failed) };
     let formation = app.formation.clone();
-    record(platform, db, &app, release, &formation, config::deploy_timeout(&values)).await
+    record(platform, db, &app, release, &formation, after.deploy_timeout()).await
 }
 
 /// Records a copy of an earlier release as the app's next one; what is under way is superseded.
@@ -369,7 +378,7 @@ pub async fn rollback(platform: &Platform, actor: &User, app: &App, asked: Optio
         return record(platform, db, &app, copy, &formation, 0).await;
     };
     let build = db::builds::lookup(&mut db, app.id, build).await?.ok_or(IntentError::Gone)?;
-    let values = workload::open_values(&mut db, &platform.seal, target.config).await?;
+    let config = workload::open_config(&mut db, &platform.seal, target.config).await?;
     let old_kind = kind_of_release(&mut db, &app, latest.build).await?;
     let formation = formation::after_build(&app.formation, &build.procfile, (old_kind, build.kind()));
     let (summary, failed) = release::rollback_summaries(&actor.username, number);
@@ -380,7 +389,7 @@ pub async fn rollback(platform: &Platform, actor: &User, app: &App, asked: Optio
         config: target.config,
         summaries: (&summary, &failed),
     };
-    record(platform, db, &app, copy, &formation, config::deploy_timeout(&values)).await
+    record(platform, db, &app, copy, &formation, config.deploy_timeout()).await
 }
 
 /// Records other counts of processes (contract §2.8); `None` when they are the ones that are wanted already.
@@ -410,14 +419,14 @@ pub async fn scale(
     if formation == app.formation {
         return Ok(None);
     }
-    demand_port(&formation, &assembled.values, &assembled.build)?;
+    demand_port(&formation, &assembled.config.values, &assembled.build)?;
     db::apps::set_formation(&mut db, app.id, &formation).await?;
     let moved = NewDeployment {
         app: app.id,
         kind: Kind::Scale,
         version,
         previous_formation: &app.formation,
-        timeout_seconds: config::deploy_timeout(&assembled.values),
+        timeout_seconds: assembled.config.deploy_timeout(),
     };
     let deployment = db::deployments::insert(&mut db, &moved).await?;
     let words = format!("{} scaled processes to {}", actor.username, formation_words(&formation));
@@ -459,7 +468,7 @@ pub async fn restart(
         kind: Kind::Restart,
         version,
         previous_formation: &app.formation,
-        timeout_seconds: config::deploy_timeout(&assembled.values),
+        timeout_seconds: assembled.config.deploy_timeout(),
     };
     let deployment = db::deployments::insert(&mut db, &moved).await?;
     let words =
@@ -471,14 +480,14 @@ pub async fn restart(
     Ok(Some(deployment))
 }
 
-/// The variables of the app's newest good release, with the config that they stand in.
+/// The config of the app's newest good release, and its row in the ledger.
 pub async fn current_config(
     platform: &Platform,
     app: &App,
-) -> Result<(db::configs::SealedConfig, Values), IntentError> {
+) -> Result<(db::configs::SealedConfig, Config), IntentError> {
     let mut db = platform.pool.acquire().await?;
     let base = db::releases::latest_good(&mut db, app.id).await?;
-    let config = db::configs::get(&mut db, base.config).await?;
-    let values = workload::open_values(&mut db, &platform.seal, base.config).await?;
-    Ok((config, values))
+    let row = db::configs::get(&mut db, base.config).await?;
+    let config = workload::open_config(&mut db, &platform.seal, base.config).await?;
+    Ok((row, config))
 }

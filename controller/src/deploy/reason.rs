@@ -42,12 +42,14 @@ fn crashed(view: &View, name: &InstanceName) -> String {
 fn not_ready(view: &View, names: &[InstanceName]) -> String {
     let seconds = view.deployment.as_ref().map_or(0, |deployment| deployment.timeout.num_seconds());
     let Some(name) = names.first() else { return format!("the processes were not ready within {seconds} s.") };
-    let what = match view.observed.get(name).and_then(|seen| seen.address) {
-        Some(address) => format!(
+    let seen = view.observed.get(name);
+    let what = match (seen.and_then(|seen| seen.trouble.as_ref()), seen.and_then(|seen| seen.address)) {
+        (Some(trouble), _) => format!("its readiness probe did not pass: {trouble}"),
+        (None, Some(address)) => format!(
             "nothing accepted a connection on port {port}. It has to listen on 0.0.0.0, port {port} (the variable PORT)",
             port = address.port()
         ),
-        None => "it did not keep running".to_owned(),
+        (None, None) => "it did not keep running".to_owned(),
     };
     let more = if names.len() > 1 { format!(" ({} more like it)", names.len() - 1) } else { String::new() };
     format!("{name}{more} was not ready within {seconds} s: {what}. DEIS_DEPLOY_TIMEOUT sets the time, in seconds.")

@@ -1,9 +1,6 @@
 //! From a release of the ledger to what a scheduler runs.
 
-use std::collections::BTreeMap;
-
-use paas_api::{ConfigKey, ProcessType, ReleaseVersion, Secret, Timestamp};
-use serde::{Deserialize, Serialize};
+use paas_api::{ProcessType, ReleaseVersion, Timestamp};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -13,7 +10,8 @@ use crate::{
     domain::{
         app::App,
         build::Build,
-        config::{self, ReleaseFacts, Values},
+        config::{self, Config, ReleaseFacts},
+        registry,
     },
     scheduler::Template,
     seal::{Seal, SealError},
@@ -30,30 +28,23 @@ pub enum WorkloadError {
     Seal(#[from] SealError),
 }
 
-/// What is sealed of a config.
-#[derive(Serialize, Deserialize)]
-struct Sealed {
-    values: BTreeMap<ConfigKey, Secret>,
-}
-
-/// Opens the variables of a config.
-pub(super) async fn open_values(db: &mut PgConnection, seal: &Seal, config: Uuid) -> Result<Values, WorkloadError> {
+/// Opens a config. All of it is sealed: commands and headers can hold secrets as well as variables.
+pub(super) async fn open_config(db: &mut PgConnection, seal: &Seal, config: Uuid) -> Result<Config, WorkloadError> {
     let sealed = db::configs::get(db, config).await?;
     let plain = seal.open(&sealed.key_id, &sealed.sealed, config)?;
-    let sealed: Sealed = serde_json::from_slice(&plain).map_err(inconsistent("configs"))?;
-    Ok(sealed.values)
+    Ok(serde_json::from_slice(&plain).map_err(inconsistent("configs"))?)
 }
 
-/// Records the variables as a new config of the app.
-pub(super) async fn insert_values(
+/// Records a new config of the app.
+pub(super) async fn insert_config(
     db: &mut PgConnection,
     seal: &Seal,
     app: Uuid,
     owner: Uuid,
-    values: &Values,
+    config: &Config,
 ) -> Result<Uuid, WorkloadError> {
     let id = Uuid::new_v4();
-    let plain = serde_json::to_vec(&Sealed { values: values.clone() }).map_err(inconsistent("configs"))?;
+    let plain = serde_json::to_vec(config).map_err(inconsistent("configs"))?;
     let (key_id, sealed) = seal.seal(&plain, id)?;
     db::configs::insert(db, id, app, owner, &key_id, &sealed).await?;
     Ok(id)
@@ -63,7 +54,7 @@ pub(super) async fn insert_values(
 #[derive(Debug)]
 pub(super) struct Assembled {
     pub(super) build: Build,
-    pub(super) values: Values,
+    pub(super) config: Config,
     pub(super) summary: String,
     pub(super) created: Timestamp,
 }
@@ -80,8 +71,8 @@ pub(super) async fn assemble(
     let build = db::builds::lookup(db, app, build).await?.ok_or_else(|| {
         inconsistent("releases")(format!("release {version} of app {app} names a build that is not there"))
     })?;
-    let values = open_values(db, &platform.seal, release.config).await?;
-    Ok(Some(Assembled { build, values, summary: release.summary, created: release.created.into() }))
+    let config = open_config(db, &platform.seal, release.config).await?;
+    Ok(Some(Assembled { build, config, summary: release.summary, created: release.created.into() }))
 }
 
 impl Assembled {
@@ -91,9 +82,12 @@ impl Assembled {
         Template {
             image: self.build.reference.clone(),
             command: self.build.command(process_type),
-            environment: config::environment(&facts, &self.build, &self.values),
-            port: config::port(&self.values, &self.build).filter(|_| process_type.is_routable()),
-            grace: config::grace(&self.values),
+            environment: config::environment(&facts, &self.build, &self.config.values),
+            port: config::port(&self.config.values, &self.build).filter(|_| process_type.is_routable()),
+            grace: self.config.grace(process_type),
+            limits: self.config.limits(process_type),
+            checks: self.config.checks(process_type, &self.build),
+            credentials: registry::credentials(&self.config.registry, &self.build.reference),
         }
     }
 }

@@ -36,9 +36,10 @@ pub fn build_summaries(user: &Username, what: &str, build: Uuid) -> (String, Str
     (format!("{user} deployed {what}"), format!("{user} deployed {} which failed", id.get(..7).unwrap_or(&id)))
 }
 
-/// Summaries of a change of config.
-pub fn config_summaries(user: &Username, words: &str) -> (String, String) {
-    (format!("{user} {words}"), format!("{user} deployed a config that failed"))
+/// Summaries of a change of config, of which each phrase tells a part.
+pub fn config_summaries(user: &Username, phrases: &[String]) -> (String, String) {
+    let parts: Vec<String> = phrases.iter().map(|phrase| format!("{user} {phrase}")).collect();
+    (parts.join(" and "), format!("{user} deployed a config that failed"))
 }
 
 /// Summaries of a rollback.

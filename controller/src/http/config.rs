@@ -1,4 +1,6 @@
-//! Config (contract §1.7, §2.4): the variables. The other eight maps are shown empty and not taken yet.
+//! Config (contract §1.7, §2.4, §2.5). The hooks are shown empty and not taken yet.
+
+use std::{collections::BTreeMap, convert::Infallible, fmt::Display, str::FromStr};
 
 use axum::{
     Json,
@@ -6,7 +8,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
-use paas_api::{ConfigKey, Secret, config::Config};
+use paas_api::{
+    ConfigKey, Secret,
+    config::{Config, Texts},
+};
 use serde_json::{Map, Value};
 
 use super::{
@@ -19,23 +24,19 @@ use super::{
 };
 use crate::{
     deploy::intent,
-    domain::{app::App, config::Changes, deployment::Kind},
+    domain::{
+        app::App,
+        config::{Changed, Changes},
+        deployment::Kind,
+        healthcheck::{self, ChangedProbes, ChangesOfOwner, Owner},
+    },
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes.get(Level::App, "/v2/apps/{app}/config", show).post(Level::App, "/v2/apps/{app}/config", change).patient()
 }
 
-const NOT_TAKEN: [&str; 8] = [
-    "memory",
-    "cpu",
-    "tags",
-    "registry",
-    "healthcheck",
-    "termination_grace_period",
-    "lifecycle_post_start",
-    "lifecycle_pre_stop",
-];
+const NOT_TAKEN: [&str; 2] = ["lifecycle_post_start", "lifecycle_pre_stop"];
 
 async fn show(access: AppAccess, State(api): State<Api>) -> Answer<Json<Config>> {
     Ok(Json(current(&api, &access.app).await?))
@@ -43,22 +44,22 @@ async fn show(access: AppAccess, State(api): State<Api>) -> Answer<Json<Config>>
 
 /// The config of the app's newest good release.
 pub(super) async fn current(api: &Api, app: &App) -> Answer<Config> {
-    let (config, values) = intent::current_config(api.platform(), app).await?;
+    let (row, config) = intent::current_config(api.platform(), app).await?;
     Ok(Config {
-        uuid: config.id,
+        uuid: row.id,
         app: app.name.clone(),
-        owner: config.owner.into(),
-        created: config.created.into(),
-        updated: config.created.into(),
-        values: values.into_iter().map(|(key, value)| (key.into(), value.expose().to_owned())).collect(),
-        memory: Map::new(),
-        cpu: Map::new(),
-        tags: Map::new(),
-        registry: Map::new(),
-        healthcheck: Map::new(),
-        termination_grace_period: Map::new(),
-        lifecycle_post_start: Map::new(),
-        lifecycle_pre_stop: Map::new(),
+        owner: row.owner.into(),
+        created: row.created.into(),
+        updated: row.created.into(),
+        values: secrets(config.values),
+        memory: texts(config.memory),
+        cpu: texts(config.cpu),
+        tags: texts(config.tags),
+        registry: secrets(config.registry),
+        healthcheck: config.healthcheck.into_iter().map(|(owner, probes)| (owner.into(), probes)).collect(),
+        termination_grace_period: texts(config.termination_grace_period),
+        lifecycle_post_start: BTreeMap::new(),
+        lifecycle_pre_stop: BTreeMap::new(),
     })
 }
 
@@ -76,6 +77,14 @@ async fn change(access: AppAccess, State(api): State<Api>, wish: Wish, mut field
     recorded.answer(&api, wish, done).await
 }
 
+fn texts<K: Into<String>, V: Into<String>>(map: BTreeMap<K, V>) -> Texts {
+    map.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
+}
+
+fn secrets(map: BTreeMap<ConfigKey, Secret>) -> Texts {
+    map.into_iter().map(|(key, value)| (key.into(), value.expose().to_owned())).collect()
+}
+
 /// The changes that a body asks for.
 fn changes(fields: &mut Fields) -> Answer<Changes> {
     for name in NOT_TAKEN {
@@ -85,24 +94,94 @@ fn changes(fields: &mut Fields) -> Answer<Changes> {
             fields.refuse(name, format!("{name} cannot be set on this platform yet."));
         }
     }
-    let mut changes = Changes::new();
-    match fields.take("values").map(map) {
-        None => {}
-        Some(None) => fields.refuse("values", "Expected an object of names and values."),
-        Some(Some(values)) => {
-            for (name, value) in values {
-                match (name.parse::<ConfigKey>(), text(value)) {
-                    (Ok(name), Ok(value)) => drop(changes.insert(name, value)),
-                    (Err(error), _) => fields.refuse("values", error.to_string()),
-                    (Ok(name), Err(())) => {
-                        fields.refuse("values", format!("{name} can only be a text, a number, true or false"));
-                    }
-                }
-            }
-        }
-    }
+    let changes = Changes {
+        values: taken(fields, "values", |text| Ok::<_, Infallible>(text.into())),
+        tags: taken(fields, "tags", str::parse),
+        registry: registry(fields),
+        healthcheck: healthcheck(fields),
+        memory: taken(fields, "memory", str::parse),
+        cpu: taken(fields, "cpu", str::parse),
+        termination_grace_period: taken(fields, "termination_grace_period", str::parse),
+    };
     fields.check()?;
     Ok(changes)
+}
+
+/// The registry's map: its keys count in lower case.
+fn registry(fields: &mut Fields) -> Changed<ConfigKey, Secret> {
+    let given: Changed<ConfigKey, Secret> = taken(fields, "registry", |text| {
+        if text.contains('\0') { Err("Null characters are not allowed.") } else { Ok(text.into()) }
+    });
+    given.into_iter().filter_map(|(key, value)| Some((key.as_str().to_lowercase().parse().ok()?, value))).collect()
+}
+
+/// The probes, by owner and kind; both levels may be null.
+fn healthcheck(fields: &mut Fields) -> ChangedProbes {
+    let mut changed = ChangedProbes::new();
+    for (owner, probes) in taken_map(fields, "healthcheck") {
+        let read =
+            probes_of(probes).and_then(|probes| Ok((owner.parse::<Owner>().map_err(|e| e.to_string())?, probes)));
+        match read {
+            Ok((owner, probes)) => drop(changed.insert(owner, probes)),
+            Err(error) => fields.refuse("healthcheck", error),
+        }
+    }
+    changed
+}
+
+fn probes_of(value: Value) -> Result<Option<ChangesOfOwner>, String> {
+    let probes = match value {
+        Value::Null => return Ok(None),
+        Value::Object(probes) => probes,
+        _ => return Err(EXPECTED.to_owned()),
+    };
+    let mut changes = ChangesOfOwner::new();
+    for (kind, value) in probes {
+        let kind: healthcheck::Kind = kind.parse()?;
+        let probe = if value.is_null() { None } else { Some(Box::new(healthcheck::read(kind, value)?)) };
+        changes.insert(kind, probe);
+    }
+    Ok(Some(changes))
+}
+
+const EXPECTED: &str = "Expected an object of names and values.";
+
+/// The entries of a map; none when it is not there or is no map, which is noted.
+fn taken_map(fields: &mut Fields, name: &'static str) -> Map<String, Value> {
+    let Some(value) = fields.take(name) else { return Map::new() };
+    map(value).unwrap_or_else(|| {
+        fields.refuse(name, EXPECTED);
+        Map::new()
+    })
+}
+
+/// One map of texts, each read into what it means; what is wrong with it is noted.
+fn taken<K, V, E>(fields: &mut Fields, name: &'static str, read: impl Fn(&str) -> Result<V, E>) -> Changed<K, V>
+where
+    K: FromStr<Err: Display> + Ord,
+    E: Display,
+{
+    let mut changed = BTreeMap::new();
+    for (key, value) in taken_map(fields, name) {
+        let parsed = match key.parse::<K>() {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                fields.refuse(name, error.to_string());
+                continue;
+            }
+        };
+        match value {
+            Value::Null => drop(changed.insert(parsed, None)),
+            value => match text(value) {
+                None => fields.refuse(name, format!("{key} can only be a text, a number, true or false")),
+                Some(text) => match read(&text) {
+                    Ok(value) => drop(changed.insert(parsed, Some(value))),
+                    Err(error) => fields.refuse(name, error.to_string()),
+                },
+            },
+        }
+    }
+    changed
 }
 
 /// A map, also when it came as a text that holds one, as old clients send it.
@@ -114,14 +193,13 @@ fn map(value: Value) -> Option<Map<String, Value>> {
     }
 }
 
-/// A value as its process will see it; `None` unsets.
-fn text(value: Value) -> Result<Option<Secret>, ()> {
-    Ok(Some(match value {
-        Value::Null => return Ok(None),
-        Value::String(text) => text.into(),
-        Value::Number(number) => number.to_string().into(),
-        Value::Bool(true) => "True".into(),
-        Value::Bool(false) => "False".into(),
-        Value::Array(_) | Value::Object(_) => return Err(()),
-    }))
+/// A value as a text, as the contract writes it.
+fn text(value: Value) -> Option<String> {
+    Some(match value {
+        Value::String(text) => text,
+        Value::Number(number) => number.to_string(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+    })
 }

@@ -16,7 +16,7 @@ use futures_util::stream::BoxStream;
 use paas_api::{AppName, ProcessType, ReleaseVersion, Secret};
 use uuid::Uuid;
 
-use crate::domain::instance::InstanceName;
+use crate::domain::{healthcheck::Checks, instance::InstanceName, limits::Limits, registry::Credentials, tags::Labels};
 
 mod connect;
 pub mod docker;
@@ -63,6 +63,12 @@ pub struct Template {
     pub port: Option<u16>,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// What it may use of its machine.
+    pub limits: Limits,
+    /// Whether it is ready is up to its readiness check, if it has one; what fails its liveness check is started again.
+    pub checks: Checks,
+    /// What is shown to the image's registry, should the image have to be fetched.
+    pub credentials: Option<Credentials>,
 }
 
 /// How long a process without a port must live to count as ready.
@@ -103,6 +109,8 @@ pub struct Observed {
     pub exits: u32,
     /// How it ended last.
     pub last_exit: Option<Exit>,
+    /// What its readiness check found wrong at its last trial.
+    pub trouble: Option<String>,
 }
 
 /// Where an instance stands.
@@ -217,8 +225,12 @@ pub trait Scheduler: Send + Sync + 'static {
     /// Runs a one-off process and tells what it does; dropping the stream kills it. It is never observed.
     async fn run(&self, one_off: OneOff) -> Result<BoxStream<'static, OneOffEvent>, SchedulerError>;
 
-    /// Finds an image, pulling it when it is not at hand, and pins it.
-    async fn resolve(&self, image: &str) -> Result<Image, SchedulerError>;
+    /// Finds an image, pulling it when it is not at hand, and pins it. An image that is at hand because others may have
+    /// it is not found by those to whom its registry refuses it.
+    async fn resolve(&self, image: &str, credentials: Option<&Credentials>) -> Result<Image, SchedulerError>;
+
+    /// The labels of each machine that processes can run on.
+    async fn machines(&self) -> Result<Vec<Labels>, SchedulerError>;
 
     /// Whether the engine answers.
     async fn check(&self) -> Result<(), SchedulerError>;

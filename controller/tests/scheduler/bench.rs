@@ -11,7 +11,7 @@ use std::{
 use futures_util::StreamExt as _;
 use paas_api::{AppName, ProcessType, ReleaseVersion};
 use paas_controller::{
-    domain::instance::InstanceName,
+    domain::{healthcheck::Checks, instance::InstanceName, limits::Limits},
     scheduler::{
         AppKey, Command, Group, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, Template,
         docker::{DockerScheduler, SubnetPool},
@@ -48,6 +48,13 @@ pub(crate) const SERVE_LATE: Doing = Doing { line: "sleep 0.8; exec httpd -f -p 
 pub(crate) const NEVER_LISTEN: Doing = Doing { line: "exec sleep 1000", words: "never-ready" };
 pub(crate) const WORK: Doing = Doing { line: "exec sleep 1000", words: "" };
 pub(crate) const CRASH: Doing = Doing { line: "echo last words; exit 3", words: "print=last words,exit=3" };
+pub(crate) const DEVOUR: Doing = Doing { line: "x=a; while :; do x=$x$x; done", words: "memory=100000000" };
+/// Listens at once and has its page `/ready` later.
+pub(crate) const WARM_UP: Doing =
+    Doing { line: "httpd -p 8080 -h /tmp; sleep 0.8; echo yes > /tmp/ready; exec sleep 1000", words: "slow=800" };
+/// Is well for a while after each start, then no more.
+pub(crate) const FALL_SICK: Doing =
+    Doing { line: "echo yes > /tmp/well; sleep 1; busybox rm /tmp/well; exec sleep 1000", words: "sick-after=1000" };
 pub(crate) const IGNORE_SIGTERM: Doing =
     Doing { line: "trap '' TERM; while true; do sleep 0.1; done", words: "stubborn" };
 pub(crate) const PRINT: Doing = Doing {
@@ -97,7 +104,16 @@ impl Bench {
     pub(crate) fn worker(&self, doing: &Doing) -> Template {
         let environment = BTreeMap::from([("PAAS_FAKE".to_owned(), doing.words.into())]);
         let command = Command::Shell { shell: "/bin/sh".to_owned(), line: doing.line.to_owned() };
-        Template { image: self.image(), command, environment, port: None, grace: Duration::from_secs(30) }
+        Template {
+            image: self.image(),
+            command,
+            environment,
+            port: None,
+            grace: Duration::from_secs(30),
+            limits: Limits::default(),
+            checks: Checks::default(),
+            credentials: None,
+        }
     }
 
     /// A group of the bench's app, with so many new instances.

@@ -3,14 +3,18 @@
 use std::{collections::BTreeSet, time::Duration, time::Instant};
 
 use futures_util::StreamExt as _;
-use paas_controller::scheduler::{
-    Exit, LogQuery, OneOff, OneOffEvent, Phase, STABILITY_WINDOW, SchedulerError, Template,
+use paas_controller::{
+    domain::{
+        healthcheck::{Check, Checks, Trial},
+        limits::{Limits, MemoryLimit},
+    },
+    scheduler::{Exit, LogQuery, OneOff, OneOffEvent, Phase, STABILITY_WINDOW, SchedulerError, Template},
 };
 use tokio::time::timeout;
 
 use crate::bench::{
-    Bench, CRASH, DEADLINE, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT, SERVE, SERVE_LATE, WORK, app, group,
-    observe, ready, run_to_end, until,
+    Bench, CRASH, DEADLINE, DEVOUR, FALL_SICK, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT, SERVE, SERVE_LATE,
+    WARM_UP, WORK, app, group, observe, ready, run_to_end, until,
 };
 
 /// One test per behaviour and scheduler.
@@ -35,8 +39,11 @@ contract![
     a_controller_that_comes_later_knows_at_once_who_is_ready,
     a_one_off_is_killed_at_its_limit,
     a_one_off_tells_its_output_and_its_exit_code,
+    a_process_that_fails_its_liveness_check_is_started_again,
     a_process_that_crashes_is_counted_told_about_and_started_again,
+    a_process_that_goes_beyond_its_memory_is_killed,
     a_process_that_ignores_sigterm_is_killed_after_its_grace_period,
+    a_process_with_a_readiness_check_is_ready_once_it_passes,
     a_process_with_a_port_is_ready_once_it_accepts,
     a_process_without_a_port_is_ready_once_it_has_outlived_the_window,
     an_app_sees_only_its_own,
@@ -46,6 +53,7 @@ contract![
     apply_starts_exactly_what_is_named,
     applying_again_changes_nothing,
     changes_tell_of_starts_readiness_and_ends,
+    every_machine_tells_its_labels,
     logs_are_the_newest_lines_in_order,
     logs_follow_into_instances_that_start_later,
     remove_leaves_nothing_and_can_be_repeated,
@@ -125,6 +133,50 @@ async fn a_process_with_a_port_is_ready_once_it_accepts(bench: Bench) {
     assert_eq!(bench.observe().await[&never.instances[0]].phase, Phase::Starting);
 }
 
+fn check(trial: Trial) -> Check {
+    let second = Duration::from_secs(1);
+    Check { trial, initial_delay: Duration::ZERO, timeout: second, period: second / 4, successes: 1, failures: 2 }
+}
+
+async fn a_process_with_a_readiness_check_is_ready_once_it_passes(bench: Bench) {
+    let page = Trial::Page { port: PORT, path: "/ready".to_owned(), host: None, headers: Vec::new() };
+    let checks = Checks { readiness: Some(check(page)), liveness: None };
+    let late = bench.group(1, Template { checks: checks.clone(), ..bench.web(&WARM_UP) });
+    let told = Instant::now();
+    bench.scheduler.apply(&late).await.unwrap();
+    let seen = ready(&*bench.scheduler, &late).await;
+    assert!(told.elapsed() >= Duration::from_millis(800), "it was not ready before it had its page");
+    assert_eq!(seen[&late.instances[0]].trouble, None);
+    // Also of a process without a port, and by a command in it.
+    let command = |line: &str| Trial::Exec(["/bin/sh", "-c", line].map(str::to_owned).to_vec());
+    let checks = Checks { readiness: Some(check(command("true"))), liveness: None };
+    let worker = group(&bench.app, "worker", 2, 1, Template { checks, ..bench.worker(&WORK) });
+    bench.run(&worker).await;
+    // One that never passes says what is wrong with it.
+    let checks = Checks { readiness: Some(check(Trial::Connection { port: 1 })), liveness: None };
+    let never = group(&bench.app, "never", 2, 1, Template { checks, ..bench.web(&NEVER_LISTEN) });
+    bench.scheduler.apply(&never).await.unwrap();
+    let name = &never.instances[0];
+    let trouble = until("its trouble is told", || async { bench.observe().await.remove(name)?.trouble }).await;
+    assert!(trouble.starts_with("connecting to port 1 failed"), "{trouble}");
+    assert_eq!(bench.observe().await[name].phase, Phase::Starting);
+}
+
+async fn a_process_that_fails_its_liveness_check_is_started_again(bench: Bench) {
+    let command = Trial::Exec(["/bin/cat", "/tmp/well"].map(str::to_owned).to_vec());
+    let checks = Checks { liveness: Some(check(command)), readiness: None };
+    let group = bench.group(1, Template { checks, grace: Duration::from_secs(1), ..bench.worker(&FALL_SICK) });
+    bench.scheduler.apply(&group).await.unwrap();
+    let name = &group.instances[0];
+    let first = until("it has started", || async { bench.observe().await[name].started }).await;
+    until("it has been started again twice", || async {
+        let started = bench.observe().await[name].started?;
+        (started - first > chrono::Duration::seconds(2)).then_some(())
+    })
+    .await;
+    ready(&*bench.scheduler, &group).await;
+}
+
 async fn a_process_without_a_port_is_ready_once_it_has_outlived_the_window(bench: Bench) {
     let group = bench.group(1, bench.worker(&WORK));
     bench.scheduler.apply(&group).await.unwrap();
@@ -149,6 +201,15 @@ async fn a_process_that_crashes_is_counted_told_about_and_started_again(bench: B
     assert_eq!(seen.last_exit, Some(Exit { code: 3, out_of_memory: false }));
     let log = bench.log(100, Some(name)).await;
     assert!(log.len() >= 2 && log.iter().all(|line| line == "last words"), "{log:?}");
+}
+
+async fn a_process_that_goes_beyond_its_memory_is_killed(bench: Bench) {
+    let memory: MemoryLimit = "8M/16M".parse().unwrap();
+    let limits = Limits { memory: memory.get(), ..Limits::default() };
+    let group = bench.group(1, Template { limits, ..bench.web(&DEVOUR) });
+    bench.scheduler.apply(&group).await.unwrap();
+    let exit = until("it has ended", || async { bench.observe().await.values().find_map(|one| one.last_exit) }).await;
+    assert_eq!(exit, Exit { code: 137, out_of_memory: true });
 }
 
 async fn an_empty_group_goes_and_leaves_the_others_alone(bench: Bench) {
@@ -196,11 +257,11 @@ async fn a_controller_that_comes_later_knows_at_once_who_is_ready(bench: Bench) 
 }
 
 async fn an_image_is_pinned_with_its_port_and_shell(bench: Bench) {
-    let image = bench.scheduler.resolve(&bench.image()).await.unwrap();
+    let image = bench.scheduler.resolve(&bench.image(), None).await.unwrap();
     assert!(image.reference.contains("sha256:"), "{}", image.reference);
     assert_eq!(image.shell.as_deref(), Some("/bin/sh"));
     assert!(image.exposed_port.is_some());
-    assert_eq!(bench.scheduler.resolve(&bench.image()).await.unwrap(), image, "asked again, it says the same");
+    assert_eq!(bench.scheduler.resolve(&bench.image(), None).await.unwrap(), image, "asked again, it says the same");
     let template = Template { image: image.reference, ..bench.web(&SERVE) };
     bench.run(&bench.group(1, template)).await;
 }
@@ -210,12 +271,16 @@ async fn an_image_that_is_not_there_is_refused(bench: Bench) {
     // would be asked for in the internet.
     let missing = format!("sha256:{}", "0".repeat(64));
     let missing = if bench.image().starts_with("fake") { "fake/missing".to_owned() } else { missing };
-    let refused = bench.scheduler.resolve(&missing).await;
+    let refused = bench.scheduler.resolve(&missing, None).await;
     assert!(matches!(&refused, Err(SchedulerError::Refused(_))), "{refused:?}");
     let template = Template { image: missing.clone(), ..bench.web(&SERVE) };
     let refused = bench.scheduler.apply(&bench.group(1, template)).await;
     assert!(matches!(&refused, Err(SchedulerError::Refused(text)) if text.contains(&missing)), "{refused:?}");
     assert_eq!(bench.names().await, [], "nothing is left of the attempt");
+}
+
+async fn every_machine_tells_its_labels(bench: Bench) {
+    assert_eq!(bench.scheduler.machines().await.unwrap().len(), 1);
 }
 
 async fn logs_are_the_newest_lines_in_order(bench: Bench) {

@@ -8,9 +8,12 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use paas_controller::scheduler::{
-    Command, OneOff, Phase, Scheduler, SchedulerError, Template,
-    docker::{DockerScheduler, SubnetPool},
+use paas_controller::{
+    domain::limits::{CpuLimit, Limits, MemoryLimit},
+    scheduler::{
+        Command, Group, OneOff, Phase, Scheduler, SchedulerError, Template,
+        docker::{DockerScheduler, SubnetPool},
+    },
 };
 use uuid::Uuid;
 
@@ -54,6 +57,47 @@ async fn processes_are_confined() {
     let from_host: Vec<_> = mounts.lines().filter(|line| line.starts_with("/dev/")).collect();
     let own = ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/sbin/docker-init"];
     assert!(from_host.iter().all(|line| own.iter().any(|path| line.contains(path))), "{from_host:?}");
+}
+
+#[tokio::test]
+async fn limits_are_the_engines_own() {
+    let bench = Bench::docker();
+    let cpu: CpuLimit = "250m/100".parse().unwrap();
+    let memory: MemoryLimit = "16M/32M".parse().unwrap();
+    let group =
+        bench.group(1, Template { limits: Limits { memory: memory.get(), cpu: cpu.get() }, ..bench.web(&SERVE) });
+    bench.run(&group).await;
+    let told = |of: &str| {
+        cli(&[
+            "inspect",
+            "--format",
+            &format!("{{{{.HostConfig.{of}}}}}"),
+            &container_of(&bench, group.instances[0].as_str()),
+        ])
+    };
+    for (of, expected) in [
+        ("Memory", "33554432"),
+        ("MemorySwap", "33554432"),
+        ("MemoryReservation", "16777216"),
+        ("CpuPeriod", "100000"),
+        ("CpuQuota", "10000000"),
+        ("CpuShares", "256"),
+    ] {
+        assert_eq!(told(of), expected, "{of}");
+    }
+    // The least that is taken is more than the least that can be asked for.
+    let cpu: CpuLimit = "0.001".parse().unwrap();
+    let limits = Limits { cpu: cpu.get(), ..Limits::default() };
+    bench.run(&group_of(&bench, "small", Template { limits, ..bench.web(&SERVE) })).await;
+    // What the engine does not take is said in its own words.
+    let memory: MemoryLimit = "1K".parse().unwrap();
+    let limits = Limits { memory: memory.get(), ..Limits::default() };
+    let refused = bench.scheduler.apply(&group_of(&bench, "tiny", Template { limits, ..bench.web(&SERVE) })).await;
+    assert!(matches!(&refused, Err(SchedulerError::Refused(text)) if text.contains("memory")), "{refused:?}");
+}
+
+fn group_of(bench: &Bench, process_type: &str, template: Template) -> Group {
+    group(&bench.app, process_type, 2, 1, template)
 }
 
 #[tokio::test]
@@ -229,7 +273,7 @@ async fn an_engine_that_is_away_is_unavailable() {
     unavailable(scheduler.apply(&bench.group(1, bench.web(&SERVE))).await);
     unavailable(scheduler.remove(bench.app.id).await);
     unavailable(scheduler.run(bench.one_off(&WORK)).await.map(|_| ()));
-    unavailable(scheduler.resolve("busybox").await.map(|_| ()));
+    unavailable(scheduler.resolve("busybox", None).await.map(|_| ()));
     unavailable(scheduler.logs(bench.app.id, paas_controller::scheduler::LogQuery::default()).await.map(|_| ()));
 }
 
@@ -237,10 +281,10 @@ async fn an_engine_that_is_away_is_unavailable() {
 async fn a_registry_that_does_not_answer_is_no_missing_image() {
     let bench = Bench::docker();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let silent = bench.scheduler.resolve(&format!("{free}/{}:1", Uuid::new_v4())).await;
+    let silent = bench.scheduler.resolve(&format!("{free}/{}:1", Uuid::new_v4()), None).await;
     assert!(matches!(&silent, Err(SchedulerError::Unavailable(_))), "{silent:?}");
     for illegal in ["", "-x", "a b", "a;b", "../x", "a\nb", &"a".repeat(1000)] {
-        let refused = bench.scheduler.resolve(illegal).await;
+        let refused = bench.scheduler.resolve(illegal, None).await;
         assert!(matches!(&refused, Err(SchedulerError::Refused(_))), "{illegal:?}: {refused:?}");
     }
 }

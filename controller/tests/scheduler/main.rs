@@ -13,4 +13,5 @@ mod contract;
 mod docker;
 mod image;
 mod latency;
+mod private_registry;
 mod second_engine;

@@ -91,6 +91,7 @@ fn launch(folder: &Path, bridge: &str) -> Child {
     Cli::new("dockerd")
         .args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")])
         .args(["--host", &format!("unix://{}", path("socket")), "--bridge", bridge])
+        .args(["--label", "zone=a", "--label", "disk="])
         // The machine's engine keeps the machine's rules.
         .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"])
         .stdin(Stdio::null())
@@ -109,6 +110,8 @@ async fn processes_outlive_the_engine_and_keep_their_addresses() {
     let installation = format!("test-{}", uuid::Uuid::new_v4().simple());
     let scheduler = DockerScheduler::new(&engine.address(), &installation, pool);
     engine.answers(&scheduler).await;
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(scheduler.machines().await.unwrap(), [[label("disk", ""), label("zone", "a")].into()]);
     let image = TestImage::import(&engine.address(), &[]);
     let template = Template { image: image.tag.clone(), ..Bench::fake().web(&SERVE) };
     let one = group(&app("one"), "web", 2, 2, template.clone());

@@ -87,7 +87,8 @@ impl<'a> Ours<'a> {
     async fn set_config(&self, round: usize) -> anyhow::Result<(f64, f64)> {
         let values = [("ROUND".parse()?, Some(round.to_string()))].into();
         let change = async {
-            let _: Config = self.api.post(&self.path("config/"), &ChangeConfig { values }).await?;
+            let _: Config =
+                self.api.post(&self.path("config/"), &ChangeConfig { values, ..ChangeConfig::default() }).await?;
             anyhow::Ok(())
         };
         self.until_live(change).await

@@ -3,10 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use bollard::{
     Docker,
+    auth::DockerCredentials,
     errors::Error,
     models::{ContainerCreateBody, HostConfig, ImageInspect},
     query_parameters::{ContainerArchiveInfoOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder},
@@ -20,7 +22,10 @@ use super::{
     instances::discard,
     labels::{INSTALLATION, filter},
 };
-use crate::scheduler::{Image, SchedulerError};
+use crate::{
+    domain::registry::Credentials,
+    scheduler::{Image, SchedulerError},
+};
 
 /// Shells that can run a line of a Procfile, the preferred one first.
 const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
@@ -29,6 +34,8 @@ const PROBE: &str = "paas.probe";
 /// A probe of that age has been left behind.
 const PROBE_SECONDS: i64 = 300;
 const LONGEST_REFERENCE: usize = 500;
+/// Longest wait for a registry's word on an image that is at hand.
+const ACCESS_LIMIT: Duration = Duration::from_secs(5);
 const IMAGES_REMEMBERED: usize = 4096;
 
 /// What was found in images, by the image's id: images never change.
@@ -55,7 +62,11 @@ impl Known {
 }
 
 /// Finds an image and pins it.
-pub(super) async fn resolve(shared: &Shared, reference: &str) -> Result<Image, SchedulerError> {
+pub(super) async fn resolve(
+    shared: &Shared,
+    reference: &str,
+    credentials: Option<&Credentials>,
+) -> Result<Image, SchedulerError> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
     let starts = reference.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if !starts || reference.len() > LONGEST_REFERENCE || !reference.bytes().all(legal) || reference.contains("..") {
@@ -63,9 +74,10 @@ pub(super) async fn resolve(shared: &Shared, reference: &str) -> Result<Image, S
     }
     let docker = shared.client.engine().await?;
     let found = if let Some(found) = if_present(docker.inspect_image(reference).await)? {
+        demand_access(&docker, &found, reference, credentials).await?;
         found
     } else {
-        fetch(&docker, reference).await?;
+        fetch(&docker, reference, credentials).await?;
         docker.inspect_image(reference).await.map_err(explain)?
     };
     let id = found.id.clone().unwrap_or_default();
@@ -99,14 +111,58 @@ fn lowest_port(image: &ImageInspect) -> Option<u16> {
     exposed.iter().filter_map(|port| port.strip_suffix("/tcp").unwrap_or(port).parse().ok()).min()
 }
 
+fn shown(credentials: &Credentials) -> DockerCredentials {
+    DockerCredentials {
+        username: Some(credentials.username.expose().to_owned()),
+        password: Some(credentials.password.expose().to_owned()),
+        serveraddress: Some(credentials.host.clone()),
+        ..DockerCredentials::default()
+    }
+}
+
+/// Refuses an image that is at hand to those to whom its registry would: somebody else's credentials may have brought it
+/// here. One that no registry knows is the machine's own, and a registry that does not answer is not waited for.
+async fn demand_access(
+    docker: &Docker,
+    image: &ImageInspect,
+    reference: &str,
+    credentials: Option<&Credentials>,
+) -> Result<(), SchedulerError> {
+    let of_registry = |digest: &String| repository(digest) == repository(reference);
+    if !image.repo_digests.as_deref().unwrap_or_default().iter().any(of_registry) {
+        return Ok(());
+    }
+    let asked = docker.inspect_registry_image(reference, credentials.map(shown));
+    match tokio::time::timeout(ACCESS_LIMIT, asked).await {
+        Ok(Err(error)) => match refusal(&error) {
+            Some((_, text)) if is_denied(text) => Err(unfetched(reference, text)),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Whether a registry says that it does not give the image to whoever asks.
+fn is_denied(text: &str) -> bool {
+    let text = text.to_lowercase();
+    ["denied", "unauthorized", "forbidden", "no basic auth credentials", "authentication required"]
+        .iter()
+        .any(|word| text.contains(word))
+}
+
 /// Fetches an image that is not at hand from its registry.
-pub(super) async fn fetch(docker: &Docker, reference: &str) -> Result<(), SchedulerError> {
+pub(super) async fn fetch(
+    docker: &Docker,
+    reference: &str,
+    credentials: Option<&Credentials>,
+) -> Result<(), SchedulerError> {
     if !reference.contains(['/', '@']) && reference.starts_with("sha256:") {
         return Err(SchedulerError::Refused(format!("the image {reference} is not on this machine any more")));
     }
     let tagged = if repository(reference) == reference { format!("{reference}:latest") } else { reference.to_owned() };
     let options = CreateImageOptionsBuilder::new().from_image(&tagged).build();
-    let fetched = docker.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) }).await;
+    let fetched =
+        docker.create_image(Some(options), None, credentials.map(shown)).try_for_each(|_| async { Ok(()) }).await;
     fetched.map_err(|error| match &error {
         Error::DockerStreamError { error: text } => unfetched(reference, text),
         _ => match refusal(&error) {
@@ -122,9 +178,9 @@ pub(super) async fn fetch(docker: &Docker, reference: &str) -> Result<(), Schedu
 /// Tells a registry that has no such image from one that does not answer.
 fn unfetched(reference: &str, text: &str) -> SchedulerError {
     let message = format!("the image {reference} cannot be fetched: {text}");
-    let final_words = ["unknown", "not found", "denied", "unauthorized", "no matching manifest", "invalid reference"];
+    let final_words = ["unknown", "not found", "no matching manifest", "invalid reference"];
     let lower = text.to_lowercase();
-    if final_words.iter().any(|word| lower.contains(word)) {
+    if is_denied(text) || final_words.iter().any(|word| lower.contains(word)) {
         SchedulerError::Refused(message)
     } else {
         SchedulerError::Unavailable(message)

@@ -32,7 +32,7 @@ use super::{
     readiness,
 };
 use crate::{
-    domain::instance::InstanceName,
+    domain::{instance::InstanceName, limits::Limits},
     scheduler::{Command, Group, SchedulerError, Template},
 };
 
@@ -42,6 +42,12 @@ const STARTS_AT_A_TIME: usize = 6;
 const ADDRESSES_TO_TRY: usize = 8;
 /// Processes and threads that an instance may have.
 const PROCESS_LIMIT: i64 = 1024;
+/// Weight of one CPU that was asked for, and the least weight that engines take.
+const CPU_SHARES: u64 = 1024;
+const LEAST_SHARES: i64 = 2;
+/// The time in microseconds in which a process may use its quota, and the least quota that engines take.
+const CPU_PERIOD: u64 = 100_000;
+const LEAST_QUOTA: i64 = 1000;
 /// What common images can do without, of the capabilities that engines grant.
 const DROPPED_CAPABILITIES: [&str; 6] = ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT"];
 
@@ -217,7 +223,9 @@ async fn create(
         match docker.create_container(Some(options), body).await {
             Ok(made) => return Ok((made.id, Some(address))),
             Err(error) if matches!(refusal(&error), Some((409, _))) => return Ok((name, None)),
-            Err(error) if is_absent(&error) && !fetched => image::fetch(docker, &order.template.image).await?,
+            Err(error) if is_absent(&error) && !fetched => {
+                image::fetch(docker, &order.template.image, order.template.credentials.as_ref()).await?;
+            }
             Err(error) => return Err(explain(error)),
         }
         fetched = true;
@@ -239,6 +247,7 @@ fn describe(shared: &Shared, order: &Order<'_>, network: &str, address: Ipv4Addr
         port: template.port,
         address,
         grace: template.grace,
+        checks: &template.checks,
         one_off: order.one_off,
     };
     let endpoint = EndpointSettings {
@@ -257,7 +266,7 @@ fn describe(shared: &Shared, order: &Order<'_>, network: &str, address: Ipv4Addr
         stop_timeout: i64::try_from(template.grace.as_secs()).ok(),
         attach_stdout: order.one_off.map(|_| true),
         attach_stderr: order.one_off.map(|_| true),
-        host_config: Some(confinement(network, order.one_off.is_some())),
+        host_config: Some(confinement(network, order.one_off.is_some(), template.limits)),
         networking_config: Some(NetworkingConfig {
             endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint)])),
         }),
@@ -265,12 +274,21 @@ fn describe(shared: &Shared, order: &Order<'_>, network: &str, address: Ipv4Addr
     }
 }
 
-/// What holds for every process of an app.
-fn confinement(network: &str, one_off: bool) -> HostConfig {
+/// What a process of an app may do and use.
+fn confinement(network: &str, one_off: bool, limits: Limits) -> HostConfig {
     // Instances outlive the platform and come back after a reboot; the engine backs off when they end again and again.
     let restart = if one_off { RestartPolicyNameEnum::NO } else { RestartPolicyNameEnum::UNLESS_STOPPED };
     let log_options = [("max-size", "5m"), ("max-file", "4")];
+    let signed = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
     HostConfig {
+        memory: limits.memory.limit.map(signed),
+        // Without it the engine grants as much swap again, and the limit would be twice what was asked for.
+        memory_swap: limits.memory.limit.map(signed),
+        memory_reservation: limits.memory.request.map(signed),
+        cpu_shares: limits.cpu.request.map(|millis| signed(millis.saturating_mul(CPU_SHARES) / 1000).max(LEAST_SHARES)),
+        // A quota and not `NanoCpus`, which is refused when it is more than the machine has.
+        cpu_period: limits.cpu.limit.map(|_| signed(CPU_PERIOD)),
+        cpu_quota: limits.cpu.limit.map(|millis| signed(millis.saturating_mul(CPU_PERIOD) / 1000).max(LEAST_QUOTA)),
         network_mode: Some(network.to_owned()),
         restart_policy: Some(RestartPolicy { name: Some(restart), maximum_retry_count: None }),
         // A process that is number 1 of its container ignores SIGTERM unless it handles it, and must bury orphans: few

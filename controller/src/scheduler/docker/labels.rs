@@ -6,7 +6,10 @@ use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
 use paas_api::{ProcessType, ReleaseVersion};
 use uuid::Uuid;
 
-use crate::{domain::instance::InstanceName, scheduler::AppKey};
+use crate::{
+    domain::{healthcheck::Checks, instance::InstanceName},
+    scheduler::AppKey,
+};
 
 pub(super) const INSTALLATION: &str = "paas.installation";
 pub(super) const APP: &str = "paas.app";
@@ -17,6 +20,8 @@ pub(super) const RELEASE: &str = "paas.release";
 pub(super) const PORT: &str = "paas.port";
 pub(super) const ADDRESS: &str = "paas.address";
 pub(super) const GRACE: &str = "paas.grace";
+/// The health checks as JSON; empty when there are none.
+pub(super) const CHECKS: &str = "paas.checks";
 /// Seconds that a one-off may live; empty on everything else.
 pub(super) const ONE_OFF: &str = "paas.one-off";
 
@@ -30,6 +35,7 @@ pub(super) struct Nameplate<'a> {
     pub(super) port: Option<u16>,
     pub(super) address: Ipv4Addr,
     pub(super) grace: Duration,
+    pub(super) checks: &'a Checks,
     pub(super) one_off: Option<Duration>,
 }
 
@@ -37,6 +43,8 @@ impl Nameplate<'_> {
     /// The labels. Every one is always set: an image could bring labels of the same names.
     pub(super) fn labels(&self, installation: &str) -> HashMap<String, String> {
         let optional = |value: Option<u64>| value.map(|number| number.to_string()).unwrap_or_default();
+        let checks = if self.checks.is_empty() { None } else { serde_json::to_string(self.checks).ok() };
+        let checks = checks.unwrap_or_default();
         [
             (INSTALLATION, installation.to_owned()),
             (APP, self.app.id.to_string()),
@@ -47,6 +55,7 @@ impl Nameplate<'_> {
             (PORT, optional(self.port.map(u64::from))),
             (ADDRESS, self.address.to_string()),
             (GRACE, self.grace.as_secs().to_string()),
+            (CHECKS, checks),
             (ONE_OFF, optional(self.one_off.map(|limit| limit.as_secs()))),
         ]
         .into_iter()
@@ -111,6 +120,11 @@ const STOPPING: &str = "stopping.";
 
 fn name_prefix(installation: &str) -> String {
     format!("paas-{installation}.")
+}
+
+/// Whether a container of this name is being stopped.
+pub(super) fn is_stopping(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(_, rest)| rest.starts_with(STOPPING))
 }
 
 /// Name of an instance's container: there cannot be two of them.

@@ -6,9 +6,10 @@
 //! | `labels` | what containers say about themselves: the only memory |
 //! | `subnet`, `network` | one network per app, fixed addresses |
 //! | `instances` | making, starting, stopping |
-//! | `readiness`, `events` | who is ready, who ended |
+//! | `readiness`, `checks`, `events` | who is ready, who is to be started again, who ended |
 //! | `image`, `logs`, `one_off` | the rest of the contract |
 
+mod checks;
 mod client;
 mod events;
 mod image;
@@ -46,6 +47,7 @@ use self::{
     readiness::Readiness,
 };
 use super::{Group, Image, LogLine, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, SchedulerError};
+use crate::domain::{registry::Credentials, tags::Labels};
 
 /// Changes that a slow listener may lag behind; it looks at everything by a timer anyway.
 const CHANGES_KEPT: usize = 1024;
@@ -75,6 +77,8 @@ struct Shared {
     changes: broadcast::Sender<Uuid>,
     stopping: Mutex<HashSet<String>>,
     closed: CancellationToken,
+    /// Since when this scheduler has been looking.
+    began: chrono::DateTime<chrono::Utc>,
 }
 
 impl Shared {
@@ -108,6 +112,7 @@ impl DockerScheduler {
             changes: broadcast::Sender::new(CHANGES_KEPT),
             stopping: Mutex::default(),
             closed: closed.clone(),
+            began: chrono::Utc::now(),
         });
         tokio::spawn(events::listen(Arc::clone(&shared)));
         Self { shared, _closing: closed.drop_guard() }
@@ -141,6 +146,7 @@ impl DockerScheduler {
             started: facts.started,
             exits: facts.restarts,
             last_exit: last_exit.filter(|_| facts.restarts > 0),
+            trouble: self.shared.readiness.trouble(&facts.id),
         }))
     }
 }
@@ -202,8 +208,17 @@ impl Scheduler for DockerScheduler {
         one_off::run(&self.shared, one_off).await
     }
 
-    async fn resolve(&self, image: &str) -> Result<Image, SchedulerError> {
-        image::resolve(&self.shared, image).await
+    async fn resolve(&self, image: &str, credentials: Option<&Credentials>) -> Result<Image, SchedulerError> {
+        image::resolve(&self.shared, image, credentials).await
+    }
+
+    async fn machines(&self) -> Result<Vec<Labels>, SchedulerError> {
+        let info = self.shared.client.engine().await?.info().await.map_err(explain)?;
+        let label = |text: String| {
+            let (key, value) = text.split_once('=').unwrap_or((&text, ""));
+            (key.to_owned(), value.to_owned())
+        };
+        Ok(vec![info.labels.unwrap_or_default().into_iter().map(label).collect()])
     }
 
     async fn check(&self) -> Result<(), SchedulerError> {

@@ -14,11 +14,14 @@ use tokio::{net::TcpStream, time::timeout};
 use uuid::Uuid;
 
 use super::{
-    Shared,
+    Shared, checks,
     client::if_present,
-    labels::{ADDRESS, APP, PORT},
+    labels::{ADDRESS, APP, CHECKS, GRACE, PORT, is_stopping},
 };
-use crate::scheduler::{Exit, STABILITY_WINDOW, SchedulerError};
+use crate::{
+    domain::healthcheck::Checks,
+    scheduler::{Exit, STABILITY_WINDOW, SchedulerError},
+};
 
 /// A connection on the own machine is accepted or refused far sooner.
 const CONNECT_LIMIT: Duration = Duration::from_millis(250);
@@ -31,8 +34,13 @@ const ROUND: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) id: String,
-    app: Option<Uuid>,
+    pub(super) app: Option<Uuid>,
+    pub(super) address: Option<Ipv4Addr>,
     target: Option<SocketAddr>,
+    pub(super) checks: Checks,
+    pub(super) grace: Duration,
+    /// Nobody wants it any more.
+    pub(super) stopping: bool,
     /// A process runs.
     pub(super) running: bool,
     /// The process has ended and the engine is about to start it again.
@@ -52,7 +60,11 @@ impl Facts {
         Some(Self {
             id: inspected.id?,
             app: labels.get(APP).and_then(|text| text.parse().ok()),
+            address,
             target: address.zip(port).map(SocketAddr::from),
+            checks: labels.get(CHECKS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
+            grace: Duration::from_secs(labels.get(GRACE).and_then(|text| text.parse().ok()).unwrap_or(0)),
+            stopping: inspected.name.as_deref().is_some_and(is_stopping),
             running: state.running.unwrap_or(false) && !restarting,
             restarting,
             started: state.started_at.as_deref().and_then(parse_moment),
@@ -86,6 +98,10 @@ struct Memory {
     /// Start of the process that was found ready.
     ready: HashMap<String, DateTime<Utc>>,
     watched: HashSet<String>,
+    /// Those whose checks are tried, by id.
+    attended: HashSet<String>,
+    /// What the last trial of their readiness found wrong.
+    troubles: HashMap<String, String>,
     ends: HashMap<String, Exit>,
     /// Something in them was killed for want of memory since their last end.
     starved: HashSet<String>,
@@ -97,14 +113,33 @@ impl Readiness {
     }
 
     /// Whether the process that runs now is known to be ready.
-    fn is_known(&self, facts: &Facts) -> bool {
+    pub(super) fn is_known(&self, facts: &Facts) -> bool {
         facts.started.is_some() && self.memory().ready.get(&facts.id) == facts.started.as_ref()
     }
 
-    fn record(&self, facts: &Facts) {
+    pub(super) fn record(&self, facts: &Facts) {
         if let Some(started) = facts.started {
             self.memory().ready.insert(facts.id.clone(), started);
         }
+    }
+
+    /// The process is not ready any more.
+    pub(super) fn retract(&self, id: &str) {
+        self.memory().ready.remove(id);
+    }
+
+    /// Notes what the last trial of its readiness found wrong, or that it found nothing.
+    pub(super) fn note_trouble(&self, id: &str, trouble: Option<String>) {
+        let mut memory = self.memory();
+        match trouble {
+            Some(trouble) => drop(memory.troubles.insert(id.to_owned(), trouble)),
+            None => drop(memory.troubles.remove(id)),
+        }
+    }
+
+    /// What the last trial of its readiness found wrong.
+    pub(super) fn trouble(&self, id: &str) -> Option<String> {
+        self.memory().troubles.get(id).cloned()
     }
 
     /// The kernel killed something in the container.
@@ -130,6 +165,7 @@ impl Readiness {
         let mut memory = self.memory();
         memory.ready.remove(id);
         memory.ends.remove(id);
+        memory.troubles.remove(id);
         memory.starved.remove(id);
     }
 }
@@ -139,6 +175,21 @@ impl Readiness {
 pub(super) async fn is_ready(shared: &Arc<Shared>, facts: &Facts) -> bool {
     if !facts.running {
         return false;
+    }
+    if !facts.checks.is_empty() && !shared.readiness.memory().attended.contains(&facts.id) {
+        // Nobody has tried it since it started, if that was before we came.
+        if let Some(check) = &facts.checks.readiness
+            && facts.started.is_some_and(|started| started < shared.began)
+            && !shared.readiness.is_known(facts)
+            && let Ok(docker) = shared.client.engine().await
+            && checks::look(&docker, facts, check).await
+        {
+            shared.readiness.record(facts);
+        }
+        watch(shared, facts.id.clone());
+    }
+    if facts.checks.readiness.is_some() {
+        return shared.readiness.is_known(facts);
     }
     let Some(target) = facts.target else {
         let outlived = facts.started.is_some_and(|moment| remaining_window(moment).is_zero());
@@ -185,13 +236,34 @@ pub(super) fn watch(shared: &Arc<Shared>, container: String) {
     });
 }
 
+/// Has the checks of a container tried for as long as it runs, once and not twice at a time.
+async fn attend(shared: &Arc<Shared>, id: &str) {
+    if !shared.readiness.memory().attended.insert(id.to_owned()) {
+        return;
+    }
+    checks::attend(shared, id).await;
+    shared.readiness.memory().attended.remove(id);
+}
+
 /// The app, once the process is ready; none when there is nothing to wait for any more.
-async fn until_ready(shared: &Shared, container: &str) -> Option<Uuid> {
+async fn until_ready(shared: &Arc<Shared>, container: &str) -> Option<Uuid> {
     loop {
         let docker = shared.client.engine().await.ok()?;
         // Asked before the trial: should the process end in between, another start is on record, which is not ready.
         let facts = inspect(&docker, container).await.ok()??;
         if !facts.running {
+            return None;
+        }
+        if !facts.checks.is_empty() {
+            let (shared, id) = (Arc::clone(shared), facts.id.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = attend(&shared, &id) => {}
+                    () = shared.closed.cancelled() => {}
+                }
+            });
+        }
+        if facts.checks.readiness.is_some() {
             return None;
         }
         let Some(target) = facts.target else {

@@ -34,7 +34,7 @@ pub(super) async fn live(engine: Arc<Engine>, name: InstanceName, stop: Cancella
 async fn rise_and_fall(engine: &Engine, name: &InstanceName) {
     let mut back_off = FIRST_BACK_OFF;
     loop {
-        let Some((ready_after, exit)) = start(engine, name) else { return };
+        let Some(Course { ready_after, exit, restarted_after }) = start(engine, name) else { return };
         let ready = async {
             match ready_after {
                 Some(delay) => tokio::time::sleep(delay).await,
@@ -51,6 +51,13 @@ async fn rise_and_fall(engine: &Engine, name: &InstanceName) {
             }
         };
         tokio::pin!(end);
+        let restart = async {
+            match restarted_after {
+                Some(delay) => tokio::time::sleep(delay).await,
+                None => pending().await,
+            }
+        };
+        tokio::pin!(restart);
         let early_end = tokio::select! {
             biased;
             code = &mut end => Some(code),
@@ -64,21 +71,36 @@ async fn rise_and_fall(engine: &Engine, name: &InstanceName) {
                     instance.phase = Phase::Ready;
                 }
             });
-            end.await
+            tokio::select! {
+                code = &mut end => code,
+                () = &mut restart => {
+                    engine.change(name, |instance| {
+                        if instance.phase == Phase::Ready {
+                            instance.phase = Phase::Starting;
+                        }
+                    });
+                    continue;
+                }
+            }
         };
         engine.change(name, |instance| {
             if instance.phase == Phase::Ready {
                 instance.phase = Phase::Starting;
             }
             instance.exits += 1;
-            instance.last_exit = Some(Exit { code, out_of_memory: false });
+            instance.last_exit = Some(Exit { code, out_of_memory: instance.script.is_starved() });
         });
         tokio::time::sleep(back_off).await;
         back_off = (back_off * 2).min(LONGEST_BACK_OFF);
     }
 }
 
-type Course = (Option<Duration>, Option<(i32, Duration)>);
+/// What becomes of a process, each so long after its start.
+struct Course {
+    ready_after: Option<Duration>,
+    exit: Option<(i32, Duration)>,
+    restarted_after: Option<Duration>,
+}
 
 fn start(engine: &Engine, name: &InstanceName) -> Option<Course> {
     let mut course = None;
@@ -98,7 +120,11 @@ fn start(engine: &Engine, name: &InstanceName) -> Option<Course> {
         }
         let excess = instance.log.len().saturating_sub(LINES_KEPT);
         instance.log.drain(..excess);
-        course = Some((instance.script.ready_after(instance.address.is_some()), instance.script.exit));
+        course = Some(Course {
+            ready_after: instance.script.ready_after(instance.address.is_some(), &instance.checks),
+            exit: instance.script.exit,
+            restarted_after: instance.script.restarted_after(&instance.checks),
+        });
     });
     for line in printed {
         drop(engine.lines.send(line));

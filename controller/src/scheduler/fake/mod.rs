@@ -33,9 +33,17 @@ use self::script::{Script, Trouble};
 use super::{
     Exit, Group, Image, LogLine, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, SchedulerError, Template,
 };
-use crate::domain::instance::InstanceName;
+use crate::domain::{
+    healthcheck::Checks,
+    instance::InstanceName,
+    registry::{Credentials, host_of},
+    tags::Labels,
+};
 
 const CHANGES_KEPT: usize = 1024;
+/// A registry that gives its images only to those who know [`PASSWORD`].
+const PRIVATE_REGISTRY: &str = "private.example.test";
+const PASSWORD: &str = "correct horse";
 
 /// Runs nothing, in memory.
 #[derive(Debug, Clone)]
@@ -64,6 +72,7 @@ struct Instance {
     release: ReleaseVersion,
     address: Option<SocketAddr>,
     grace: Duration,
+    checks: Checks,
     script: Script,
     phase: Phase,
     started: Option<DateTime<Utc>>,
@@ -71,6 +80,13 @@ struct Instance {
     last_exit: Option<Exit>,
     log: Vec<LogLine>,
     stop: CancellationToken,
+}
+
+impl Instance {
+    fn trouble(&self) -> Option<String> {
+        let check = self.checks.readiness.as_ref()?;
+        (self.phase == Phase::Starting && self.script.never_ready).then(|| format!("{} failed", check.trial))
+    }
 }
 
 impl Default for FakeScheduler {
@@ -131,6 +147,7 @@ impl FakeScheduler {
             release: group.release,
             address: group.template.port.map(|port| (address, port).into()),
             grace: group.template.grace,
+            checks: group.template.checks.clone(),
             script: script.clone(),
             phase: Phase::Starting,
             started: None,
@@ -198,6 +215,7 @@ impl Scheduler for FakeScheduler {
             started: instance.started,
             exits: instance.exits,
             last_exit: instance.last_exit,
+            trouble: instance.trouble(),
         });
         Ok(observed.collect())
     }
@@ -264,8 +282,11 @@ impl Scheduler for FakeScheduler {
         .boxed())
     }
 
-    async fn resolve(&self, image: &str) -> Result<Image, SchedulerError> {
+    async fn resolve(&self, image: &str, credentials: Option<&Credentials>) -> Result<Image, SchedulerError> {
         drop(self.engine.answer()?);
+        if host_of(image) == PRIVATE_REGISTRY && credentials.is_none_or(|shown| shown.password.expose() != PASSWORD) {
+            return Err(absent(image));
+        }
         if Script::of_image(image).trouble == Some(Trouble::Missing) {
             return Err(absent(image));
         }
@@ -274,6 +295,11 @@ impl Scheduler for FakeScheduler {
             None => format!("{image}@sha256:{}", hex::encode(Sha256::digest(image))),
         };
         Ok(Image { reference, exposed_port: Some(5000), shell: Some("/bin/sh".to_owned()) })
+    }
+
+    async fn machines(&self) -> Result<Vec<Labels>, SchedulerError> {
+        drop(self.engine.answer()?);
+        Ok(vec![[("zone".to_owned(), "a".to_owned())].into()])
     }
 
     async fn check(&self) -> Result<(), SchedulerError> {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::scheduler::{Command, STABILITY_WINDOW, Template};
+use crate::{
+    domain::healthcheck::Checks,
+    scheduler::{Command, STABILITY_WINDOW, Template},
+};
 
 /// The variable that holds the words, parted by commas.
 pub const VARIABLE: &str = "PAAS_FAKE";
@@ -12,11 +15,13 @@ pub const VARIABLE: &str = "PAAS_FAKE";
 /// | Word | Meaning |
 /// |---|---|
 /// | `slow`, `slow=<ms>` | ready only after so long, half a second |
-/// | `never-ready` | never listens |
+/// | `never-ready` | never listens, fails its readiness check |
+/// | `sick-after=<ms>` | fails its liveness check for good so long after its start |
 /// | `exit`, `exit=<code>` | ends right after its start, with code 1 |
 /// | `exit-after=<ms>` | ends after so long |
 /// | `stubborn` | ignores SIGTERM |
 /// | `hang` | a one-off that does not end |
+/// | `memory=<bytes>` | takes so much memory, and is killed right after its start when that is more than its limit |
 /// | `print=<text>` | prints a line at its start; may be given more than once |
 /// | `refused` | cannot be started |
 /// | `missing` | its image cannot be found |
@@ -25,8 +30,11 @@ pub(super) struct Script {
     pub(super) slow: Duration,
     pub(super) never_ready: bool,
     pub(super) exit: Option<(i32, Duration)>,
+    pub(super) sick_after: Option<Duration>,
     pub(super) stubborn: bool,
     pub(super) hang: bool,
+    pub(super) memory: u64,
+    pub(super) memory_limit: Option<u64>,
     pub(super) print: Vec<String>,
     pub(super) trouble: Option<Trouble>,
 }
@@ -48,6 +56,10 @@ impl Script {
             for word in words.expose().split(',') {
                 script.read(word);
             }
+        }
+        script.memory_limit = template.limits.memory.limit;
+        if script.is_starved() {
+            script.exit = Some((128 + 9, Duration::ZERO));
         }
         if script.print.is_empty() {
             script.print.push(match &template.command {
@@ -78,8 +90,10 @@ impl Script {
                 self.exit = Some((value.and_then(|text| text.parse().ok()).unwrap_or(1), after));
             }
             "exit-after" => self.exit = Some((self.exit.map_or(1, |(code, _)| code), milliseconds(0))),
+            "sick-after" => self.sick_after = Some(milliseconds(0)),
             "stubborn" => self.stubborn = true,
             "hang" => self.hang = true,
+            "memory" => self.memory = value.and_then(|text| text.parse().ok()).unwrap_or(0),
             "print" => self.print.push(value.unwrap_or_default().to_owned()),
             "refused" => self.trouble = Some(Trouble::Refused),
             "missing" => self.trouble = Some(Trouble::Missing),
@@ -87,8 +101,23 @@ impl Script {
         }
     }
 
+    /// Whether it is killed for want of memory.
+    pub(super) fn is_starved(&self) -> bool {
+        self.memory_limit.is_some_and(|limit| self.memory > limit)
+    }
+
+    /// How long after its start a process is started again because it fails its liveness check.
+    pub(super) fn restarted_after(&self, checks: &Checks) -> Option<Duration> {
+        let check = checks.liveness.as_ref()?;
+        let trials = check.period.saturating_mul(check.failures.saturating_sub(1));
+        Some(self.sick_after?.max(check.initial_delay).saturating_add(trials))
+    }
+
     /// How long after its start a process is ready.
-    pub(super) fn ready_after(&self, has_port: bool) -> Option<Duration> {
+    pub(super) fn ready_after(&self, has_port: bool, checks: &Checks) -> Option<Duration> {
+        if let Some(check) = &checks.readiness {
+            return (!self.never_ready).then(|| self.slow.max(check.initial_delay));
+        }
         match has_port {
             true if self.never_ready => None,
             true => Some(self.slow),
@@ -100,6 +129,7 @@ impl Script {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{healthcheck::Checks, limits::Limits};
 
     fn template(image: &str, words: &str) -> Template {
         Template {
@@ -108,6 +138,9 @@ mod tests {
             environment: [(VARIABLE.to_owned(), words.into())].into(),
             port: None,
             grace: Duration::ZERO,
+            limits: Limits::default(),
+            checks: Checks::default(),
+            credentials: None,
         }
     }
 
