@@ -49,7 +49,7 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 9] = [
+const GROUPS: [(&str, Option<&str>); 12] = [
     ("apps", Some("list")),
     ("auth", None),
     ("builds", Some("list")),
@@ -57,8 +57,11 @@ const GROUPS: [(&str, Option<&str>); 9] = [
     ("domains", Some("list")),
     ("git", None),
     ("keys", Some("list")),
+    ("perms", Some("list")),
     ("ps", Some("list")),
     ("releases", Some("list")),
+    ("sharing", Some("list")),
+    ("users", Some("list")),
 ];
 
 /// `config set A=1` becomes `config:set A=1`, a bare `config` becomes `config:list`, and `config --help` becomes
@@ -130,7 +133,10 @@ mod tests {
             ("auth", "help auth"),
             ("git remote", "git:remote"),
             ("ps wrong", "ps:wrong"),
+            ("sharing add bob", "sharing:add bob"),
+            ("sharing", "sharing:list"),
             ("create config", "create config"),
+            ("run config set", "run config set"),
             ("help config set", "help config set"),
             ("", "help"),
             ("--help", "--help"),

@@ -16,6 +16,7 @@ use crate::{
         git::{remove_remotes_of, repository_here},
         logs,
         ps::print_processes,
+        run, transfer,
     },
     context::Context,
     error::Error,
@@ -37,6 +38,10 @@ pub(crate) enum Command {
     Open(Open),
     #[command(name = "apps:logs", visible_alias = "logs")]
     Logs(logs::Arguments),
+    #[command(name = "apps:run", visible_alias = "run")]
+    Run(run::Arguments),
+    #[command(name = "apps:transfer")]
+    Transfer(transfer::Arguments),
     #[command(name = "apps:destroy", visible_alias = "destroy")]
     Destroy(Destroy),
 }
@@ -49,6 +54,8 @@ impl Command {
             Self::Info(arguments) => info(&arguments, context).await,
             Self::Open(arguments) => open(&arguments, context).await,
             Self::Logs(arguments) => logs::run(&arguments, context).await,
+            Self::Run(arguments) => run::run(&arguments, context).await,
+            Self::Transfer(arguments) => transfer::run(&arguments, context).await,
             Self::Destroy(arguments) => destroy(&arguments, context).await,
         }
     }

@@ -3,6 +3,7 @@
 mod apps;
 mod auth;
 mod builds;
+mod cancel;
 mod completions;
 mod config;
 mod domains;
@@ -10,9 +11,13 @@ mod git;
 pub(crate) mod help;
 mod keys;
 mod logs;
+mod perms;
 mod ps;
 mod releases;
+mod run;
+mod transfer;
 pub(crate) mod up;
+mod users;
 mod version;
 
 use clap::Subcommand;
@@ -37,9 +42,13 @@ pub(crate) enum Command {
     #[command(flatten)]
     Keys(keys::Command),
     #[command(flatten)]
+    Perms(perms::Command),
+    #[command(flatten)]
     Ps(ps::Command),
     #[command(flatten)]
     Releases(releases::Command),
+    #[command(flatten)]
+    Users(users::Command),
     Up(up::Arguments),
     Completions(completions::Arguments),
     Version(version::Arguments),
@@ -60,8 +69,10 @@ impl Command {
             Self::Domains(command) => command.run(context).await,
             Self::Git(command) => command.run(context).await,
             Self::Keys(command) => command.run(context).await,
+            Self::Perms(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,
             Self::Releases(command) => command.run(context).await,
+            Self::Users(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,
             Self::Completions(arguments) => completions::run(&arguments),
             Self::Version(arguments) => version::run(&arguments, context).await,

@@ -4,18 +4,21 @@ use std::process::Command;
 
 use crate::world::World;
 
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 41] = [
     "apps:create",
     "apps:list",
     "apps:info",
     "apps:open",
     "apps:logs",
+    "apps:run",
+    "apps:transfer",
     "apps:destroy",
     "auth:register",
     "auth:login",
     "auth:logout",
     "auth:passwd",
     "auth:whoami",
+    "auth:cancel",
     "auth:regenerate",
     "builds:list",
     "builds:create",
@@ -28,12 +31,16 @@ const COMMANDS: [&str; 34] = [
     "keys:list",
     "keys:add",
     "keys:remove",
+    "perms:list",
+    "perms:create",
+    "perms:delete",
     "ps:list",
     "ps:scale",
     "ps:restart",
     "releases:list",
     "releases:info",
     "releases:rollback",
+    "users:list",
     "completions",
     "version",
     "shortcuts",
@@ -85,6 +92,9 @@ fn a_group_has_help() {
     );
     assert_eq!(world.paas(&["keys", "--help"]).good(), help);
     assert!(world.paas(&["auth"]).good().starts_with("Valid commands for auth:"));
+    let sharing = world.paas(&["help", "sharing"]).good();
+    assert_eq!(sharing, world.paas(&["help", "perms"]).good().replace("for perms:", "for sharing:"));
+    assert!(sharing.contains("perms:create"));
 }
 
 #[test]
@@ -134,7 +144,9 @@ fn shortcuts_are_the_contracts() {
         world.paas(&["shortcuts"]).good(),
         "create -> apps:create\ndestroy -> apps:destroy\ninfo -> apps:info\nlogin -> auth:login\nlogout -> auth:logout\n\
          logs -> apps:logs\nopen -> apps:open\npasswd -> auth:passwd\npull -> builds:create\nregister -> auth:register\n\
-         rollback -> releases:rollback\nscale -> ps:scale\nwhoami -> auth:whoami\n\n"
+         rollback -> releases:rollback\nrun -> apps:run\nscale -> ps:scale\nsharing -> perms:list\n\
+         sharing:add -> perms:create\nsharing:list -> perms:list\nsharing:remove -> perms:delete\n\
+         whoami -> auth:whoami\n\n"
     );
 }
 

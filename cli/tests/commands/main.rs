@@ -8,6 +8,8 @@ mod changes;
 mod help;
 mod keys;
 mod lists;
+mod perms;
+mod run;
 mod server;
 mod terminal;
 mod tls;
