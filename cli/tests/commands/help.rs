@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::world::World;
 
-const COMMANDS: [&str; 41] = [
+const COMMANDS: [&str; 43] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -25,6 +25,8 @@ const COMMANDS: [&str; 41] = [
     "config:list",
     "config:set",
     "config:unset",
+    "config:pull",
+    "config:push",
     "domains:list",
     "git:remote",
     "git:remove",

@@ -5,6 +5,7 @@
 mod apps;
 mod auth;
 mod changes;
+mod config_file;
 mod help;
 mod keys;
 mod lists;
