@@ -49,7 +49,7 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 12] = [
+const GROUPS: [(&str, Option<&str>); 16] = [
     ("apps", Some("list")),
     ("auth", None),
     ("builds", Some("list")),
@@ -57,11 +57,15 @@ const GROUPS: [(&str, Option<&str>); 12] = [
     ("domains", Some("list")),
     ("git", None),
     ("keys", Some("list")),
+    ("labels", Some("list")),
+    ("maintenance", Some("info")),
     ("perms", Some("list")),
     ("ps", Some("list")),
     ("releases", Some("list")),
+    ("routing", Some("info")),
     ("sharing", Some("list")),
     ("users", Some("list")),
+    ("whitelist", Some("list")),
 ];
 
 /// `config set A=1` becomes `config:set A=1`, a bare `config` becomes `config:list`, and `config --help` becomes

@@ -8,12 +8,14 @@ use paas_api::{
     apps::{App as AppInfo, CreateApp, Domain},
     config::{ChangeConfig, Config},
     pods::Pods,
+    settings::Settings,
 };
 use serde_json::json;
 
 use crate::{
     commands::{
         git::{remove_remotes_of, repository_here},
+        labels::print_labels,
         logs,
         ps::print_processes,
         run, transfer,
@@ -156,7 +158,7 @@ async fn list(arguments: &List, context: &Context) -> Result<(), Error> {
     })
 }
 
-/// Show an app, its processes and its domains
+/// Show an app, its processes, domains and labels
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  paas info\n  paas info -a hello --json")]
 pub(crate) struct Info {
@@ -166,9 +168,15 @@ pub(crate) struct Info {
 
 async fn info(arguments: &Info, context: &Context) -> Result<(), Error> {
     let app = context.app(&arguments.app)?;
-    let (info, pods, domains) =
-        tokio::try_join!(app.get::<AppInfo>(""), app.get::<Pods>("pods/"), app.get::<Page<Domain>>("domains/"))?;
-    let all = json!({"app": info, "processes": pods.results, "domains": domains.results});
+    let (info, pods, domains, settings) = tokio::try_join!(
+        app.get::<AppInfo>(""),
+        app.get::<Pods>("pods/"),
+        app.get::<Page<Domain>>("domains/"),
+        app.get::<Settings>("settings/"),
+    )?;
+    let all = json!({
+        "app": info, "processes": pods.results, "domains": domains.results, "labels": settings.label,
+    });
     let printer = context.printer;
     printer.either(&all, || {
         printer.line(format!("=== {} Application", app.name))?;
@@ -185,7 +193,9 @@ async fn info(arguments: &Info, context: &Context) -> Result<(), Error> {
         if domains.results.is_empty() {
             printer.line(format!("No domain assigned to {}", app.name))?;
         }
-        domains.results.iter().try_for_each(|domain| printer.line(&domain.domain))
+        domains.results.iter().try_for_each(|domain| printer.line(&domain.domain))?;
+        printer.line("")?;
+        print_labels(printer, &app, &settings.label)
     })
 }
 

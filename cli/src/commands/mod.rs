@@ -11,15 +11,19 @@ mod domains;
 mod git;
 pub(crate) mod help;
 mod keys;
+mod labels;
 mod logs;
+mod maintenance;
 mod perms;
 mod ps;
 mod releases;
+mod routing;
 mod run;
 mod transfer;
 pub(crate) mod up;
 mod users;
 mod version;
+mod whitelist;
 
 use clap::Subcommand;
 
@@ -43,13 +47,21 @@ pub(crate) enum Command {
     #[command(flatten)]
     Keys(keys::Command),
     #[command(flatten)]
+    Labels(labels::Command),
+    #[command(flatten)]
+    Maintenance(maintenance::Command),
+    #[command(flatten)]
     Perms(perms::Command),
     #[command(flatten)]
     Ps(ps::Command),
     #[command(flatten)]
     Releases(releases::Command),
     #[command(flatten)]
+    Routing(routing::Command),
+    #[command(flatten)]
     Users(users::Command),
+    #[command(flatten)]
+    Whitelist(whitelist::Command),
     Up(up::Arguments),
     Completions(completions::Arguments),
     Version(version::Arguments),
@@ -70,10 +82,14 @@ impl Command {
             Self::Domains(command) => command.run(context).await,
             Self::Git(command) => command.run(context).await,
             Self::Keys(command) => command.run(context).await,
+            Self::Labels(command) => command.run(context).await,
+            Self::Maintenance(command) => command.run(context).await,
             Self::Perms(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,
             Self::Releases(command) => command.run(context).await,
+            Self::Routing(command) => command.run(context).await,
             Self::Users(command) => command.run(context).await,
+            Self::Whitelist(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,
             Self::Completions(arguments) => completions::run(&arguments),
             Self::Version(arguments) => version::run(&arguments, context).await,

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::world::World;
 
-const COMMANDS: [&str; 43] = [
+const COMMANDS: [&str; 57] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -28,11 +28,19 @@ const COMMANDS: [&str; 43] = [
     "config:pull",
     "config:push",
     "domains:list",
+    "domains:add",
+    "domains:remove",
     "git:remote",
     "git:remove",
     "keys:list",
     "keys:add",
     "keys:remove",
+    "labels:list",
+    "labels:set",
+    "labels:unset",
+    "maintenance:info",
+    "maintenance:on",
+    "maintenance:off",
     "perms:list",
     "perms:create",
     "perms:delete",
@@ -42,7 +50,13 @@ const COMMANDS: [&str; 43] = [
     "releases:list",
     "releases:info",
     "releases:rollback",
+    "routing:info",
+    "routing:enable",
+    "routing:disable",
     "users:list",
+    "whitelist:list",
+    "whitelist:add",
+    "whitelist:remove",
     "completions",
     "version",
     "shortcuts",

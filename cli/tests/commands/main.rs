@@ -12,6 +12,7 @@ mod lists;
 mod perms;
 mod run;
 mod server;
+mod settings;
 mod terminal;
 mod tls;
 mod trouble;
