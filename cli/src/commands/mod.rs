@@ -16,6 +16,7 @@ mod logs;
 mod maintenance;
 mod perms;
 mod ps;
+mod release_diff;
 mod releases;
 mod routing;
 mod run;

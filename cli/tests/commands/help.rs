@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::world::World;
 
-const COMMANDS: [&str; 57] = [
+const COMMANDS: [&str; 58] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -49,6 +49,7 @@ const COMMANDS: [&str; 57] = [
     "ps:restart",
     "releases:list",
     "releases:info",
+    "releases:diff",
     "releases:rollback",
     "routing:info",
     "routing:enable",

@@ -10,6 +10,7 @@ mod help;
 mod keys;
 mod lists;
 mod perms;
+mod release_diff;
 mod run;
 mod server;
 mod settings;
