@@ -1,8 +1,8 @@
 //! Help, suggestions and completions.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
-use crate::world::World;
+use crate::world::{World, app, page};
 
 const COMMANDS: [&str; 58] = [
     "apps:create",
@@ -180,11 +180,31 @@ fn bash_completes_commands_with_a_colon() {
 }
 
 #[test]
+fn bash_completes_the_names_of_apps() {
+    let world = World::logged_in();
+    world.server.answer("GET /v2/apps/?limit=100", 200, page(&[app("hello"), app("help-desk"), app("other")], 3));
+    let script = world.paas(&["completions", "bash"]).good();
+    let asked = "\nfor option in -a --app; do COMP_WORDS=(paas ps:scale $option hel); COMP_CWORD=3\
+                 \n_paas paas hel $option; echo \"${COMPREPLY[*]}\"; done\n";
+    let folder = Path::new(env!("CARGO_BIN_EXE_paas")).parent().unwrap();
+    let mut bash = world.command("bash", &world.folder());
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let output = bash.env("PATH", path).args(["--norc", "-c", &format!("{script}{asked}")]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "hello help-desk\nhello help-desk\n");
+    assert_eq!(world.server.lines().len(), 2);
+}
+
+#[test]
 fn zsh_and_fish_get_their_own() {
     let world = World::new();
     let zsh = world.paas(&["completions", "zsh"]).good();
     assert!(zsh.starts_with("#compdef paas") && zsh.contains("'config\\:set:Set variables"));
-    assert!(world.paas(&["completions", "fish"]).good().contains("-a \"config:set\""));
+    assert!(zsh.contains(":APP:_paas_apps'") && !zsh.contains(":APP:_default'"));
+    assert!(zsh.contains("\n_paas_apps() {") && zsh.contains("\n_paas() {"));
+    let fish = world.paas(&["completions", "fish"]).good();
+    assert!(fish.contains("-a \"config:set\""));
+    let apps: Vec<&str> = fish.lines().filter(|line| line.contains(" -l app ")).collect();
+    assert!(!apps.is_empty() && apps.iter().all(|line| line.ends_with(" -x -a \"(__fish_paas_apps)\"")), "{apps:?}");
 }
 
 #[test]
