@@ -95,7 +95,8 @@ async fn create(arguments: Create, context: &Context) -> Result<(), Error> {
     let app = App { name: info.id.clone(), session, found: Found::Told };
     if let Some(buildpack) = arguments.buildpack {
         let values = [("BUILDPACK_URL".to_owned(), Some(buildpack))].into();
-        app.post::<Config>("config/", &ChangeConfig { values }).await?;
+        let change = ChangeConfig { values, ..ChangeConfig::default() };
+        app.post::<Config>("config/", &change).await?;
     }
     if arguments.no_remote {
         printer.line(later(&app))?;

@@ -169,7 +169,7 @@ pub(crate) async fn change(
     values: BTreeMap<String, Option<String>>,
 ) -> Result<(), Error> {
     let app = app.detached(detach);
-    let body = ChangeConfig { values };
+    let body = ChangeConfig { values, ..ChangeConfig::default() };
     let work = async {
         let config: Config = app.post("config/", &body).await?;
         Ok((config, newest(&app).await?))

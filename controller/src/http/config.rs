@@ -1,5 +1,7 @@
 //! Config (contract §1.7, §2.4): the variables. The other eight maps are shown empty and not taken yet.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     extract::State,
@@ -51,14 +53,14 @@ pub(super) async fn current(api: &Api, app: &App) -> Answer<Config> {
         created: config.created.into(),
         updated: config.created.into(),
         values: values.into_iter().map(|(key, value)| (key.into(), value.expose().to_owned())).collect(),
-        memory: Map::new(),
-        cpu: Map::new(),
-        tags: Map::new(),
-        registry: Map::new(),
-        healthcheck: Map::new(),
-        termination_grace_period: Map::new(),
-        lifecycle_post_start: Map::new(),
-        lifecycle_pre_stop: Map::new(),
+        memory: BTreeMap::new(),
+        cpu: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        registry: BTreeMap::new(),
+        healthcheck: BTreeMap::new(),
+        termination_grace_period: BTreeMap::new(),
+        lifecycle_post_start: BTreeMap::new(),
+        lifecycle_pre_stop: BTreeMap::new(),
     })
 }
 
