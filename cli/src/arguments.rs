@@ -49,7 +49,7 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 16] = [
+const GROUPS: [(&str, Option<&str>); 18] = [
     ("apps", Some("list")),
     ("auth", None),
     ("builds", Some("list")),
@@ -58,12 +58,14 @@ const GROUPS: [(&str, Option<&str>); 16] = [
     ("git", None),
     ("keys", Some("list")),
     ("labels", Some("list")),
+    ("limits", Some("list")),
     ("maintenance", Some("info")),
     ("perms", Some("list")),
     ("ps", Some("list")),
     ("releases", Some("list")),
     ("routing", Some("info")),
     ("sharing", Some("list")),
+    ("timeouts", Some("list")),
     ("users", Some("list")),
     ("whitelist", Some("list")),
 ];

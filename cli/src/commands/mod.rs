@@ -12,14 +12,17 @@ mod git;
 pub(crate) mod help;
 mod keys;
 mod labels;
+mod limits;
 mod logs;
 mod maintenance;
+mod maps;
 mod perms;
 mod ps;
 mod release_diff;
 mod releases;
 mod routing;
 mod run;
+mod timeouts;
 mod transfer;
 pub(crate) mod up;
 mod users;
@@ -50,6 +53,8 @@ pub(crate) enum Command {
     #[command(flatten)]
     Labels(labels::Command),
     #[command(flatten)]
+    Limits(limits::Command),
+    #[command(flatten)]
     Maintenance(maintenance::Command),
     #[command(flatten)]
     Perms(perms::Command),
@@ -59,6 +64,8 @@ pub(crate) enum Command {
     Releases(releases::Command),
     #[command(flatten)]
     Routing(routing::Command),
+    #[command(flatten)]
+    Timeouts(timeouts::Command),
     #[command(flatten)]
     Users(users::Command),
     #[command(flatten)]
@@ -84,11 +91,13 @@ impl Command {
             Self::Git(command) => command.run(context).await,
             Self::Keys(command) => command.run(context).await,
             Self::Labels(command) => command.run(context).await,
+            Self::Limits(command) => command.run(context).await,
             Self::Maintenance(command) => command.run(context).await,
             Self::Perms(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,
             Self::Releases(command) => command.run(context).await,
             Self::Routing(command) => command.run(context).await,
+            Self::Timeouts(command) => command.run(context).await,
             Self::Users(command) => command.run(context).await,
             Self::Whitelist(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,

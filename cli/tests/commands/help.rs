@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 58] = [
+const COMMANDS: [&str; 64] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -38,6 +38,9 @@ const COMMANDS: [&str; 58] = [
     "labels:list",
     "labels:set",
     "labels:unset",
+    "limits:list",
+    "limits:set",
+    "limits:unset",
     "maintenance:info",
     "maintenance:on",
     "maintenance:off",
@@ -54,6 +57,9 @@ const COMMANDS: [&str; 58] = [
     "routing:info",
     "routing:enable",
     "routing:disable",
+    "timeouts:list",
+    "timeouts:set",
+    "timeouts:unset",
     "users:list",
     "whitelist:list",
     "whitelist:add",

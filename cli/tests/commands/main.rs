@@ -8,6 +8,7 @@ mod changes;
 mod config_file;
 mod help;
 mod keys;
+mod limits;
 mod lists;
 mod perms;
 mod release_diff;

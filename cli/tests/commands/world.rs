@@ -187,3 +187,10 @@ pub(crate) fn settings(changes: &Value) -> Value {
     settings.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     settings
 }
+
+/// A config without variables that has one of the other maps.
+pub(crate) fn config_with(name: &str, map: &Value) -> Value {
+    let mut config = config(&json!({}));
+    config.as_object_mut().unwrap().insert(name.to_owned(), map.clone());
+    config
+}
