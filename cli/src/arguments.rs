@@ -49,7 +49,7 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 18] = [
+const GROUPS: [(&str, Option<&str>); 20] = [
     ("apps", Some("list")),
     ("auth", None),
     ("builds", Some("list")),
@@ -62,9 +62,11 @@ const GROUPS: [(&str, Option<&str>); 18] = [
     ("maintenance", Some("info")),
     ("perms", Some("list")),
     ("ps", Some("list")),
+    ("registry", Some("list")),
     ("releases", Some("list")),
     ("routing", Some("info")),
     ("sharing", Some("list")),
+    ("tags", Some("list")),
     ("timeouts", Some("list")),
     ("users", Some("list")),
     ("whitelist", Some("list")),

@@ -18,10 +18,12 @@ mod maintenance;
 mod maps;
 mod perms;
 mod ps;
+mod registry;
 mod release_diff;
 mod releases;
 mod routing;
 mod run;
+mod tags;
 mod timeouts;
 mod transfer;
 pub(crate) mod up;
@@ -61,9 +63,13 @@ pub(crate) enum Command {
     #[command(flatten)]
     Ps(ps::Command),
     #[command(flatten)]
+    Registry(registry::Command),
+    #[command(flatten)]
     Releases(releases::Command),
     #[command(flatten)]
     Routing(routing::Command),
+    #[command(flatten)]
+    Tags(tags::Command),
     #[command(flatten)]
     Timeouts(timeouts::Command),
     #[command(flatten)]
@@ -95,8 +101,10 @@ impl Command {
             Self::Maintenance(command) => command.run(context).await,
             Self::Perms(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,
+            Self::Registry(command) => command.run(context).await,
             Self::Releases(command) => command.run(context).await,
             Self::Routing(command) => command.run(context).await,
+            Self::Tags(command) => command.run(context).await,
             Self::Timeouts(command) => command.run(context).await,
             Self::Users(command) => command.run(context).await,
             Self::Whitelist(command) => command.run(context).await,

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 64] = [
+const COMMANDS: [&str; 70] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -50,6 +50,9 @@ const COMMANDS: [&str; 64] = [
     "ps:list",
     "ps:scale",
     "ps:restart",
+    "registry:list",
+    "registry:set",
+    "registry:unset",
     "releases:list",
     "releases:info",
     "releases:diff",
@@ -57,6 +60,9 @@ const COMMANDS: [&str; 64] = [
     "routing:info",
     "routing:enable",
     "routing:disable",
+    "tags:list",
+    "tags:set",
+    "tags:unset",
     "timeouts:list",
     "timeouts:set",
     "timeouts:unset",

@@ -105,3 +105,59 @@ fn timeouts_are_listed_set_and_unset() {
         "Error: worker=2m doesn't fit format type=#\nExamples: web=30 worker=300\n"
     );
 }
+
+#[test]
+fn tags_are_listed_set_and_unset() {
+    let world = with_map("tags", &json!({"example.com/rack": "12", "zone": "a"}));
+    let list = "=== hello Tags\nexample.com/rack     12\nzone                 a\n";
+    for command in [&["tags"][..], &["tags:list"]] {
+        assert_eq!(world.paas(command).good(), list);
+    }
+    assert_eq!(as_json(&world, &["tags"]), json!({"example.com/rack": "12", "zone": "a"}));
+    let applied = format!("Applying tags... done\n\n{list}");
+    assert_eq!(world.paas(&["tags:set", "example.com/rack=12", "zone="]).good(), applied);
+    assert_eq!(sent(&world), json!({"tags": {"example.com/rack": "12", "zone": ""}}));
+    assert_eq!(world.paas(&["tags:unset", "zone"]).good(), applied);
+    assert_eq!(sent(&world), json!({"tags": {"zone": null}}));
+    assert_eq!(
+        world.paas(&["tags:set", "zone=a=b"]).bad(2),
+        "Error: 'zone=a=b' does not match the pattern 'key=value', ex: zone=a\n"
+    );
+    let nodes = r#"{"detail":"No nodes matched the provided labels: zone=b - Addition of zone=b is the cause"}"#;
+    world.server.answer(&format!("POST {PATH}"), 400, nodes);
+    assert_eq!(
+        world.paas(&["tags:set", "zone=b"]).bad(1),
+        "Error: No nodes matched the provided labels\n\
+         hint: No nodes matched the provided labels: zone=b - Addition of zone=b is the cause\n"
+    );
+}
+
+#[test]
+fn a_registrys_credentials_are_listed_set_and_unset() {
+    let world = with_map("registry", &json!({"username": "u", "password": "p"}));
+    let list = "=== hello Registry\npassword     p\nusername     u\n";
+    for command in [&["registry"][..], &["registry:list"]] {
+        assert_eq!(world.paas(command).good(), list);
+    }
+    assert_eq!(as_json(&world, &["registry"]), json!({"username": "u", "password": "p"}));
+    let applied = format!("Applying registry information... done\n\n{list}");
+    assert_eq!(world.paas(&["registry:set", "username=u", "password=p=\u{fc}"]).good(), applied);
+    assert_eq!(sent(&world), json!({"registry": {"username": "u", "password": "p=\u{fc}"}}));
+    assert_eq!(world.paas(&["registry:unset", "username", "password"]).good(), applied);
+    assert_eq!(sent(&world), json!({"registry": {"username": null, "password": null}}));
+    let asked = world.server.requests().len();
+    for bad in ["hunter2", "token=hunter2"] {
+        assert_eq!(
+            world.paas(&["registry:set", bad]).bad(2),
+            "Error: only username=\u{2026}, password=\u{2026} and hostname=\u{2026} can be told of a registry\n"
+        );
+    }
+    assert_eq!(world.server.requests().len(), asked, "nothing is asked of the controller");
+    let no_port = r#"{"detail":"PORT needs to be set in the config when using a private registry"}"#;
+    world.server.answer(&format!("POST {PATH}"), 400, no_port);
+    assert_eq!(
+        world.paas(&["registry:set", "username=u"]).bad(1),
+        "Error: PORT needs to be set in the config when using a private registry\n\
+         hint: paas config:set PORT=5000 -a hello\n"
+    );
+}
