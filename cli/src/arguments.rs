@@ -49,13 +49,14 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 20] = [
+const GROUPS: [(&str, Option<&str>); 21] = [
     ("apps", Some("list")),
     ("auth", None),
     ("builds", Some("list")),
     ("config", Some("list")),
     ("domains", Some("list")),
     ("git", None),
+    ("healthchecks", Some("list")),
     ("keys", Some("list")),
     ("labels", Some("list")),
     ("limits", Some("list")),

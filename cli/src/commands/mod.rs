@@ -9,6 +9,8 @@ mod config;
 mod config_file;
 mod domains;
 mod git;
+mod health_report;
+mod healthchecks;
 pub(crate) mod help;
 mod keys;
 mod labels;
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Domains(domains::Command),
     #[command(flatten)]
     Git(git::Command),
+    #[command(flatten)]
+    Healthchecks(healthchecks::Command),
     #[command(flatten)]
     Keys(keys::Command),
     #[command(flatten)]
@@ -95,6 +99,7 @@ impl Command {
             Self::Config(command) => command.run(context).await,
             Self::Domains(command) => command.run(context).await,
             Self::Git(command) => command.run(context).await,
+            Self::Healthchecks(command) => command.run(context).await,
             Self::Keys(command) => command.run(context).await,
             Self::Labels(command) => command.run(context).await,
             Self::Limits(command) => command.run(context).await,

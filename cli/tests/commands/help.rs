@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 70] = [
+const COMMANDS: [&str; 73] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -32,6 +32,9 @@ const COMMANDS: [&str; 70] = [
     "domains:remove",
     "git:remote",
     "git:remove",
+    "healthchecks:list",
+    "healthchecks:set",
+    "healthchecks:unset",
     "keys:list",
     "keys:add",
     "keys:remove",

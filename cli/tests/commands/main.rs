@@ -6,6 +6,7 @@ mod apps;
 mod auth;
 mod changes;
 mod config_file;
+mod healthchecks;
 mod help;
 mod keys;
 mod limits;
