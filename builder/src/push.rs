@@ -202,7 +202,9 @@ async fn release(
         ClientError::Refused { status, .. } if status.is_client_error() => Refusal::Start(error.to_string()),
         ClientError::Refused { .. } => controller_away(&error),
         ClientError::Unreachable { source, .. } if source.is_connect() => controller_away(&error),
-        ClientError::Unreachable { .. } | ClientError::Unexpected { .. } => Refusal::Unknown(chain(&error)),
+        ClientError::NotAsked { .. } | ClientError::Unreachable { .. } | ClientError::Unexpected { .. } => {
+            Refusal::Unknown(chain(&error))
+        }
     })
 }
 

@@ -49,16 +49,28 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 9] = [
+const GROUPS: [(&str, Option<&str>); 21] = [
     ("apps", Some("list")),
     ("auth", None),
     ("builds", Some("list")),
     ("config", Some("list")),
     ("domains", Some("list")),
     ("git", None),
+    ("healthchecks", Some("list")),
     ("keys", Some("list")),
+    ("labels", Some("list")),
+    ("limits", Some("list")),
+    ("maintenance", Some("info")),
+    ("perms", Some("list")),
     ("ps", Some("list")),
+    ("registry", Some("list")),
     ("releases", Some("list")),
+    ("routing", Some("info")),
+    ("sharing", Some("list")),
+    ("tags", Some("list")),
+    ("timeouts", Some("list")),
+    ("users", Some("list")),
+    ("whitelist", Some("list")),
 ];
 
 /// `config set A=1` becomes `config:set A=1`, a bare `config` becomes `config:list`, and `config --help` becomes
@@ -130,7 +142,10 @@ mod tests {
             ("auth", "help auth"),
             ("git remote", "git:remote"),
             ("ps wrong", "ps:wrong"),
+            ("sharing add bob", "sharing:add bob"),
+            ("sharing", "sharing:list"),
             ("create config", "create config"),
+            ("run config set", "run config set"),
             ("help config set", "help config set"),
             ("", "help"),
             ("--help", "--help"),

@@ -24,6 +24,9 @@ pub(crate) enum Error {
         /// Exit code.
         exit_code: u8,
     },
+    /// A command that was run in an app has failed, and said so itself.
+    #[error("the command ended with {0}")]
+    Exited(u8),
     /// Help or version was asked for and printed.
     #[error("help")]
     Help,
@@ -64,7 +67,7 @@ impl Error {
     /// The exit code that goes with it.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Told { exit_code, .. } => *exit_code,
+            Self::Told { exit_code, .. } | Self::Exited(exit_code) => *exit_code,
             Self::Help | Self::OutputClosed => 0,
         }
     }
@@ -81,7 +84,7 @@ impl Error {
                 }
                 report
             }
-            Self::Help | Self::OutputClosed => String::new(),
+            Self::Exited(_) | Self::Help | Self::OutputClosed => String::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod context;
+mod env_file;
 mod error;
 mod printer;
 mod profile;

@@ -91,6 +91,14 @@ impl Printer {
         if self.terminal { print(&format!("{}\n", coloured_log_line(text))) } else { print(&format!("{text}\n")) }
     }
 
+    /// What a command in an app wrote: on stdout if it went well, else on stderr; as it is into a pipe, and on a terminal
+    /// with its own colours and no other control characters.
+    pub(crate) fn output(self, text: &str, went_well: bool) -> Result<(), Error> {
+        let terminal = if went_well { self.terminal } else { std::io::stderr().is_terminal() };
+        let shown = if terminal { Cow::Owned(visible_but_colours(text)) } else { Cow::Borrowed(text) };
+        if went_well { print(&shown) } else { Ok(std::io::stderr().write_all(shown.as_bytes())?) }
+    }
+
     /// A question, on stderr when stdout is for JSON alone.
     pub(crate) fn ask(self, question: &str) -> Result<(), Error> {
         if self.json { Ok(std::io::stderr().write_all(question.as_bytes())?) } else { print(question) }
@@ -103,6 +111,11 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())
+}
+
+/// Writes a line beside the output, to stderr.
+pub(crate) fn aside(text: &str) -> Result<(), Error> {
+    Ok(writeln!(std::io::stderr(), "{}", visible(text))?)
 }
 
 /// The text with control characters, and the marks that reorder text, written out; line ends and tabs stay.

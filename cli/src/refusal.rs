@@ -15,6 +15,7 @@ pub(crate) fn explain(error: &ClientError, controller: &str) -> Error {
     match error {
         ClientError::Refused { status, body, raw } => refused(*status, body.as_ref(), raw, controller),
         ClientError::Unreachable { source, .. } => unreachable(source, controller),
+        ClientError::NotAsked { .. } => Error::new(error.to_string()),
         ClientError::Unexpected { .. } => Error::new(error.to_string())
             .hint(format!("is {controller} the address of the controller? see 'paas whoami'")),
     }

@@ -196,6 +196,11 @@ impl App {
         self.session.client.delete(&self.path(rest)).await.map_err(|error| self.explain(&error))
     }
 
+    /// `DELETE` something of the app that the body says.
+    pub(crate) async fn delete_with(&self, rest: &str, body: &(impl Serialize + Sync)) -> Result<(), Error> {
+        self.session.client.delete_with(&self.path(rest), body).await.map_err(|error| self.explain(&error))
+    }
+
     /// The words for a refusal, with what it means for this app.
     pub(crate) fn explain(&self, error: &ClientError) -> Error {
         let told = explain(error, &self.session.profile.controller);

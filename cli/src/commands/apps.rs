@@ -8,14 +8,17 @@ use paas_api::{
     apps::{App as AppInfo, CreateApp, Domain},
     config::{ChangeConfig, Config},
     pods::Pods,
+    settings::Settings,
 };
 use serde_json::json;
 
 use crate::{
     commands::{
         git::{remove_remotes_of, repository_here},
+        labels::print_labels,
         logs,
         ps::print_processes,
+        run, transfer,
     },
     context::Context,
     error::Error,
@@ -37,6 +40,10 @@ pub(crate) enum Command {
     Open(Open),
     #[command(name = "apps:logs", visible_alias = "logs")]
     Logs(logs::Arguments),
+    #[command(name = "apps:run", visible_alias = "run")]
+    Run(run::Arguments),
+    #[command(name = "apps:transfer")]
+    Transfer(transfer::Arguments),
     #[command(name = "apps:destroy", visible_alias = "destroy")]
     Destroy(Destroy),
 }
@@ -49,6 +56,8 @@ impl Command {
             Self::Info(arguments) => info(&arguments, context).await,
             Self::Open(arguments) => open(&arguments, context).await,
             Self::Logs(arguments) => logs::run(&arguments, context).await,
+            Self::Run(arguments) => run::run(&arguments, context).await,
+            Self::Transfer(arguments) => transfer::run(&arguments, context).await,
             Self::Destroy(arguments) => destroy(&arguments, context).await,
         }
     }
@@ -150,7 +159,7 @@ async fn list(arguments: &List, context: &Context) -> Result<(), Error> {
     })
 }
 
-/// Show an app, its processes and its domains
+/// Show an app, its processes, domains and labels
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  paas info\n  paas info -a hello --json")]
 pub(crate) struct Info {
@@ -160,9 +169,15 @@ pub(crate) struct Info {
 
 async fn info(arguments: &Info, context: &Context) -> Result<(), Error> {
     let app = context.app(&arguments.app)?;
-    let (info, pods, domains) =
-        tokio::try_join!(app.get::<AppInfo>(""), app.get::<Pods>("pods/"), app.get::<Page<Domain>>("domains/"))?;
-    let all = json!({"app": info, "processes": pods.results, "domains": domains.results});
+    let (info, pods, domains, settings) = tokio::try_join!(
+        app.get::<AppInfo>(""),
+        app.get::<Pods>("pods/"),
+        app.get::<Page<Domain>>("domains/"),
+        app.get::<Settings>("settings/"),
+    )?;
+    let all = json!({
+        "app": info, "processes": pods.results, "domains": domains.results, "labels": settings.label,
+    });
     let printer = context.printer;
     printer.either(&all, || {
         printer.line(format!("=== {} Application", app.name))?;
@@ -179,7 +194,9 @@ async fn info(arguments: &Info, context: &Context) -> Result<(), Error> {
         if domains.results.is_empty() {
             printer.line(format!("No domain assigned to {}", app.name))?;
         }
-        domains.results.iter().try_for_each(|domain| printer.line(&domain.domain))
+        domains.results.iter().try_for_each(|domain| printer.line(&domain.domain))?;
+        printer.line("")?;
+        print_labels(printer, &app, &settings.label)
     })
 }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use url::Url;
 
 use crate::{
+    commands::cancel,
     context::Context,
     error::Error,
     profile::{self, Profile},
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Passwd(Passwd),
     #[command(name = "auth:whoami", visible_alias = "whoami")]
     Whoami(WhoAmI),
+    #[command(name = "auth:cancel")]
+    Cancel(cancel::Arguments),
     #[command(name = "auth:regenerate")]
     Regenerate(Regenerate),
 }
@@ -42,6 +45,7 @@ impl Command {
             Self::Logout(_) => logout(context),
             Self::Passwd(arguments) => passwd(arguments, context).await,
             Self::Whoami(arguments) => whoami(&arguments, context).await,
+            Self::Cancel(arguments) => cancel::run(arguments, context).await,
             Self::Regenerate(arguments) => regenerate(arguments, context).await,
         }
     }
@@ -161,20 +165,31 @@ async fn start_session(
     username: String,
     password: Secret,
 ) -> Result<(), Error> {
-    let body = Login { username: username.clone(), password };
-    let token: Token = client.post("/v2/auth/login/", &body).await.map_err(|error| match error.status() {
-        // Nobody is logged in yet, so there is no token to be wrong.
-        Some(StatusCode::UNAUTHORIZED) => Error::new("Unable to log in with provided credentials."),
-        _ => explain(&error, &profile::shown(controller)),
-    })?;
+    let token = new_token(client, &profile::shown(controller), &username, password).await?;
     let path = context.profile_path()?;
-    profile::save(&path, &Profile::new(username.clone(), controller, verify, token.token))?;
+    profile::save(&path, &Profile::new(username.clone(), controller, verify, token))?;
     let printer = context.printer;
     let session = json!({"username": username, "controller": profile::shown(controller), "profile": path});
     printer.either(&session, || {
         printer.line(format!("Logged in as {username}"))?;
         printer.line(format!("Configuration file written to {}", path.display()))
     })
+}
+
+/// The token that a user gets for a password; the client is nobody's.
+pub(crate) async fn new_token(
+    client: &Client,
+    controller: &str,
+    username: &str,
+    password: Secret,
+) -> Result<Secret, Error> {
+    let body = Login { username: username.to_owned(), password };
+    let token: Token = client.post("/v2/auth/login/", &body).await.map_err(|error| match error.status() {
+        // Nobody is logged in yet, so there is no token to be wrong.
+        Some(StatusCode::UNAUTHORIZED) => Error::new("Unable to log in with provided credentials."),
+        _ => explain(&error, controller),
+    })?;
+    Ok(token.token)
 }
 
 /// Forget the session on this machine

@@ -1,6 +1,6 @@
 //! `config:*`: the app's variables.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand};
@@ -10,12 +10,15 @@ use paas_api::{
 };
 
 use crate::{
-    commands::releases::newest,
+    commands::{config_file, releases::newest},
     context::Context,
     error::Error,
     printer::Printer,
     session::{App, AppOption, DetachOption},
 };
+
+/// A private key is smaller than this.
+const LARGEST_KEY: u64 = 64 << 10;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -25,6 +28,10 @@ pub(crate) enum Command {
     Set(Set),
     #[command(name = "config:unset")]
     Unset(Unset),
+    #[command(name = "config:pull")]
+    Pull(config_file::Pull),
+    #[command(name = "config:push")]
+    Push(config_file::Push),
 }
 
 impl Command {
@@ -33,6 +40,8 @@ impl Command {
             Self::List(arguments) => list(&arguments, context).await,
             Self::Set(arguments) => set(arguments, context).await,
             Self::Unset(arguments) => unset(arguments, context).await,
+            Self::Pull(arguments) => config_file::pull(&arguments, context).await,
+            Self::Push(arguments) => config_file::push(&arguments, context).await,
         }
     }
 }
@@ -101,20 +110,27 @@ async fn set(arguments: Set, context: &Context) -> Result<(), Error> {
     let mut values = BTreeMap::new();
     for text in &arguments.variables {
         let (key, value) = variable(text.expose())?;
-        let value = if key.as_str() == "SSH_KEY" { ssh_key(value)? } else { value.to_owned() };
+        let value = sent(&key, value)?;
         values.insert(key.into(), Some(value));
     }
     let app = context.app(&arguments.app)?;
     change(context, app, &arguments.detach, "Creating config... ", values).await
 }
 
+/// A value as it is sent.
+pub(crate) fn sent(key: &ConfigKey, value: &str) -> Result<String, Error> {
+    if key.as_str() == "SSH_KEY" { ssh_key(value) } else { Ok(value.to_owned()) }
+}
+
 /// A deploy key goes as base64, however it was given: as such, as its text, or as its file.
 fn ssh_key(value: &str) -> Result<String, Error> {
-    let text = if Path::new(value).is_file() {
-        std::fs::read_to_string(value).map_err(|error| Error::new(format!("cannot read the SSH key file: {error}")))?
-    } else {
-        value.to_owned()
-    };
+    let mut text = value.to_owned();
+    if Path::new(value).is_file() {
+        text.clear();
+        File::open(value)
+            .and_then(|file| file.take(LARGEST_KEY).read_to_string(&mut text))
+            .map_err(|error| Error::new(format!("cannot read the SSH key file: {error}")))?;
+    }
     let is_key = |text: &str| text.contains("-----BEGIN ") && text.contains("PRIVATE KEY-----");
     if is_key(&text) {
         return Ok(STANDARD.encode(text));
@@ -145,7 +161,7 @@ async fn unset(arguments: Unset, context: &Context) -> Result<(), Error> {
 }
 
 /// Changes variables, then says the release that made and what the variables are.
-async fn change(
+pub(crate) async fn change(
     context: &Context,
     app: App,
     detach: &DetachOption,

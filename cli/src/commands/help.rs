@@ -74,11 +74,12 @@ pub(crate) fn overview(root: &Command) -> String {
     text
 }
 
-/// The commands of one group.
+/// The commands of one group, by name or, as in `sharing:add`, by a short name.
 fn group_help(root: &Command, group: &str) -> String {
     let mut text = format!("Valid commands for {group}:\n\n");
+    let is_of_group = |name: &str| name.split_once(':').is_some_and(|(of, _)| of == group);
     for command in root.get_subcommands() {
-        if command.get_name().split_once(':').is_some_and(|(of, _)| of == group) {
+        if is_of_group(command.get_name()) || command.get_visible_aliases().any(is_of_group) {
             text.push_str(&line(command));
         }
     }

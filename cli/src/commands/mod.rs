@@ -3,17 +3,35 @@
 mod apps;
 mod auth;
 mod builds;
+mod cancel;
 mod completions;
 mod config;
+mod config_file;
 mod domains;
 mod git;
+mod health_report;
+mod healthchecks;
 pub(crate) mod help;
 mod keys;
+mod labels;
+mod limits;
 mod logs;
+mod maintenance;
+mod maps;
+mod perms;
 mod ps;
+mod registry;
+mod release_diff;
 mod releases;
+mod routing;
+mod run;
+mod tags;
+mod timeouts;
+mod transfer;
 pub(crate) mod up;
+mod users;
 mod version;
+mod whitelist;
 
 use clap::Subcommand;
 
@@ -35,11 +53,33 @@ pub(crate) enum Command {
     #[command(flatten)]
     Git(git::Command),
     #[command(flatten)]
+    Healthchecks(healthchecks::Command),
+    #[command(flatten)]
     Keys(keys::Command),
+    #[command(flatten)]
+    Labels(labels::Command),
+    #[command(flatten)]
+    Limits(limits::Command),
+    #[command(flatten)]
+    Maintenance(maintenance::Command),
+    #[command(flatten)]
+    Perms(perms::Command),
     #[command(flatten)]
     Ps(ps::Command),
     #[command(flatten)]
+    Registry(registry::Command),
+    #[command(flatten)]
     Releases(releases::Command),
+    #[command(flatten)]
+    Routing(routing::Command),
+    #[command(flatten)]
+    Tags(tags::Command),
+    #[command(flatten)]
+    Timeouts(timeouts::Command),
+    #[command(flatten)]
+    Users(users::Command),
+    #[command(flatten)]
+    Whitelist(whitelist::Command),
     Up(up::Arguments),
     Completions(completions::Arguments),
     Version(version::Arguments),
@@ -59,9 +99,20 @@ impl Command {
             Self::Config(command) => command.run(context).await,
             Self::Domains(command) => command.run(context).await,
             Self::Git(command) => command.run(context).await,
+            Self::Healthchecks(command) => command.run(context).await,
             Self::Keys(command) => command.run(context).await,
+            Self::Labels(command) => command.run(context).await,
+            Self::Limits(command) => command.run(context).await,
+            Self::Maintenance(command) => command.run(context).await,
+            Self::Perms(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,
+            Self::Registry(command) => command.run(context).await,
             Self::Releases(command) => command.run(context).await,
+            Self::Routing(command) => command.run(context).await,
+            Self::Tags(command) => command.run(context).await,
+            Self::Timeouts(command) => command.run(context).await,
+            Self::Users(command) => command.run(context).await,
+            Self::Whitelist(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,
             Self::Completions(arguments) => completions::run(&arguments),
             Self::Version(arguments) => version::run(&arguments, context).await,

@@ -7,6 +7,7 @@ use paas_api::{
 };
 
 use crate::{
+    commands::release_diff,
     context::Context,
     error::Error,
     printer::{Printer, heading},
@@ -19,6 +20,8 @@ pub(crate) enum Command {
     List(List),
     #[command(name = "releases:info")]
     Info(Info),
+    #[command(name = "releases:diff")]
+    Diff(release_diff::Arguments),
     #[command(name = "releases:rollback", visible_alias = "rollback")]
     Rollback(RollBack),
 }
@@ -28,6 +31,7 @@ impl Command {
         match self {
             Self::List(arguments) => list(&arguments, context).await,
             Self::Info(arguments) => info(&arguments, context).await,
+            Self::Diff(arguments) => release_diff::run(&arguments, context).await,
             Self::Rollback(arguments) => rollback(arguments, context).await,
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{World, app, config, page, pod};
+use crate::world::{World, app, config, page, pod, settings};
 
 fn domain(name: &str) -> Value {
     json!({"owner": "ann", "created": "2024-05-01T10:00:00Z", "updated": "2024-05-01T10:00:00Z", "app": "hello", "domain": name})
@@ -102,11 +102,13 @@ fn an_app_is_shown() {
     let pods = json!({"results": [pod("web", "hello-web-2"), pod("web", "hello-web-1")], "count": 2});
     world.server.answer("GET /v2/apps/hello/pods/", 200, &pods);
     world.server.answer("GET /v2/apps/hello/domains/", 200, page(&[domain("hello")], 1));
+    world.server.answer("GET /v2/apps/hello/settings/", 200, settings(&json!({})));
     assert_eq!(
         world.paas(&["info"]).good(),
         "=== hello Application\nupdated:  2024-05-01T10:05:00Z\nuuid:     0d0c7a52-5c3a-4d7c-9d3a-1f2e3d4c5b6a\n\
          created:  2024-05-01T10:00:00Z\nurl:      http://hello.localhost:8080\nowner:    ann\nid:       hello\n\n\
-         === hello Processes\n--- web:\nhello-web-1 up (v2)\nhello-web-2 up (v2)\n\n=== hello Domains\nhello\n"
+         === hello Processes\n--- web:\nhello-web-1 up (v2)\nhello-web-2 up (v2)\n\n=== hello Domains\nhello\n\n\
+         === hello Label\nNo labels found.\n"
     );
     let shown: Value = serde_json::from_str(&world.paas(&["info", "--json"]).good()).unwrap();
     assert_eq!((&shown["app"]["id"], &shown["processes"][0]["state"]), (&json!("hello"), &json!("up")));

@@ -211,3 +211,62 @@ fn tokens_of_others_are_not_kept() {
     assert_eq!(world.server.request("POST /v2/auth/tokens/").json(), json!({"username": "bob"}));
     assert!(!fs::read_to_string(world.profile()).unwrap().contains("beef"));
 }
+
+#[test]
+fn an_account_is_cancelled_with_its_password() {
+    let world = World::logged_in();
+    welcoming(&world);
+    world.server.answer("DELETE /v2/auth/cancel/", 204, "");
+    let asked = "Please log in again in order to cancel this account\ncancel account ann at http://controller? (y/N): ";
+    for (typed, code) in [("hunter2\nn\n", 0), ("hunter2\n\n", 0), ("hunter2\nyes\n", 0)] {
+        let run = world.paas_in(&world.folder(), &["auth:cancel", "--password=-"], typed);
+        assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (code, asked, "Account not changed\n"));
+    }
+    assert!(world.server.requests().is_empty() && world.profile().exists());
+    let run = world.paas_in(&world.folder(), &["auth:cancel", "--password=-"], "hunter2\nY\n");
+    assert_eq!(run.good(), format!("{asked}Account cancelled\n"));
+    let login = world.server.request("POST /v2/auth/login/");
+    assert_eq!(login.json(), json!({"username": "ann", "password": "hunter2"}));
+    assert!(!login.headers.contains_key("authorization"));
+    let cancel = world.server.request("DELETE /v2/auth/cancel/");
+    assert_eq!((cancel.headers["authorization"].as_str(), cancel.json()), ("token c0ffee", json!({})));
+    assert!(!world.profile().exists(), "the session is over");
+}
+
+#[test]
+fn a_wrong_password_cancels_nothing() {
+    let world = World::logged_in();
+    let wrong = r#"{"non_field_errors":["Unable to log in with provided credentials."]}"#;
+    world.server.answer("POST /v2/auth/login/", 400, wrong);
+    assert_eq!(
+        world.paas(&["auth:cancel", "--password=x", "--yes"]).bad(1),
+        "Error: Unable to log in with provided credentials.\n"
+    );
+    assert_eq!(world.server.lines(), ["POST /v2/auth/login/"]);
+    assert_eq!(
+        world.paas(&["auth:cancel", "--password=x", "--json"]).bad(2),
+        "Error: nothing can be asked while JSON is printed\nhint: give --yes\n"
+    );
+    assert!(world.profile().exists());
+}
+
+#[test]
+fn an_administrator_cancels_others_without_their_password() {
+    let world = World::logged_in();
+    world.server.answer("DELETE /v2/auth/cancel/", 204, "");
+    let run = world.paas_in(&world.folder(), &["auth:cancel", "--username=bob"], "y\n");
+    assert_eq!(run.good(), "cancel account bob at http://controller? (y/N): Account cancelled\n");
+    let request = world.server.request("DELETE /v2/auth/cancel/");
+    assert_eq!((request.headers["authorization"].as_str(), request.json()), ("token f00d", json!({"username": "bob"})));
+    let told: Value =
+        serde_json::from_str(&world.paas(&["auth:cancel", "--username=bob", "--yes", "--json"]).good()).unwrap();
+    assert_eq!(told, json!({"cancelled": "bob"}));
+    let owner = r#"{"detail":"bob still has applications assigned. Delete or transfer ownership"}"#;
+    world.server.answer("DELETE /v2/auth/cancel/", 409, owner);
+    assert_eq!(
+        world.paas(&["auth:cancel", "--username=bob", "--yes"]).bad(1),
+        "Error: Failed to delete user because the user still has applications assigned. Delete or transfer ownership.\n\
+         hint: 'paas apps' lists them; 'paas apps:transfer' gives one away, 'paas destroy' ends one\n"
+    );
+    assert!(world.profile().exists(), "the administrator stays logged in");
+}

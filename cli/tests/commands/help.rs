@@ -1,39 +1,78 @@
 //! Help, suggestions and completions.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
-use crate::world::World;
+use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 73] = [
     "apps:create",
     "apps:list",
     "apps:info",
     "apps:open",
     "apps:logs",
+    "apps:run",
+    "apps:transfer",
     "apps:destroy",
     "auth:register",
     "auth:login",
     "auth:logout",
     "auth:passwd",
     "auth:whoami",
+    "auth:cancel",
     "auth:regenerate",
     "builds:list",
     "builds:create",
     "config:list",
     "config:set",
     "config:unset",
+    "config:pull",
+    "config:push",
     "domains:list",
+    "domains:add",
+    "domains:remove",
     "git:remote",
     "git:remove",
+    "healthchecks:list",
+    "healthchecks:set",
+    "healthchecks:unset",
     "keys:list",
     "keys:add",
     "keys:remove",
+    "labels:list",
+    "labels:set",
+    "labels:unset",
+    "limits:list",
+    "limits:set",
+    "limits:unset",
+    "maintenance:info",
+    "maintenance:on",
+    "maintenance:off",
+    "perms:list",
+    "perms:create",
+    "perms:delete",
     "ps:list",
     "ps:scale",
     "ps:restart",
+    "registry:list",
+    "registry:set",
+    "registry:unset",
     "releases:list",
     "releases:info",
+    "releases:diff",
     "releases:rollback",
+    "routing:info",
+    "routing:enable",
+    "routing:disable",
+    "tags:list",
+    "tags:set",
+    "tags:unset",
+    "timeouts:list",
+    "timeouts:set",
+    "timeouts:unset",
+    "users:list",
+    "whitelist:list",
+    "whitelist:add",
+    "whitelist:remove",
     "completions",
     "version",
     "shortcuts",
@@ -85,6 +124,9 @@ fn a_group_has_help() {
     );
     assert_eq!(world.paas(&["keys", "--help"]).good(), help);
     assert!(world.paas(&["auth"]).good().starts_with("Valid commands for auth:"));
+    let sharing = world.paas(&["help", "sharing"]).good();
+    assert_eq!(sharing, world.paas(&["help", "perms"]).good().replace("for perms:", "for sharing:"));
+    assert!(sharing.contains("perms:create"));
 }
 
 #[test]
@@ -134,7 +176,9 @@ fn shortcuts_are_the_contracts() {
         world.paas(&["shortcuts"]).good(),
         "create -> apps:create\ndestroy -> apps:destroy\ninfo -> apps:info\nlogin -> auth:login\nlogout -> auth:logout\n\
          logs -> apps:logs\nopen -> apps:open\npasswd -> auth:passwd\npull -> builds:create\nregister -> auth:register\n\
-         rollback -> releases:rollback\nscale -> ps:scale\nwhoami -> auth:whoami\n\n"
+         rollback -> releases:rollback\nrun -> apps:run\nscale -> ps:scale\nsharing -> perms:list\n\
+         sharing:add -> perms:create\nsharing:list -> perms:list\nsharing:remove -> perms:delete\n\
+         whoami -> auth:whoami\n\n"
     );
 }
 
@@ -151,11 +195,31 @@ fn bash_completes_commands_with_a_colon() {
 }
 
 #[test]
+fn bash_completes_the_names_of_apps() {
+    let world = World::logged_in();
+    world.server.answer("GET /v2/apps/?limit=100", 200, page(&[app("hello"), app("help-desk"), app("other")], 3));
+    let script = world.paas(&["completions", "bash"]).good();
+    let asked = "\nfor option in -a --app; do COMP_WORDS=(paas ps:scale $option hel); COMP_CWORD=3\
+                 \n_paas paas hel $option; echo \"${COMPREPLY[*]}\"; done\n";
+    let folder = Path::new(env!("CARGO_BIN_EXE_paas")).parent().unwrap();
+    let mut bash = world.command("bash", &world.folder());
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let output = bash.env("PATH", path).args(["--norc", "-c", &format!("{script}{asked}")]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "hello help-desk\nhello help-desk\n");
+    assert_eq!(world.server.lines().len(), 2);
+}
+
+#[test]
 fn zsh_and_fish_get_their_own() {
     let world = World::new();
     let zsh = world.paas(&["completions", "zsh"]).good();
     assert!(zsh.starts_with("#compdef paas") && zsh.contains("'config\\:set:Set variables"));
-    assert!(world.paas(&["completions", "fish"]).good().contains("-a \"config:set\""));
+    assert!(zsh.contains(":APP:_paas_apps'") && !zsh.contains(":APP:_default'"));
+    assert!(zsh.contains("\n_paas_apps() {") && zsh.contains("\n_paas() {"));
+    let fish = world.paas(&["completions", "fish"]).good();
+    assert!(fish.contains("-a \"config:set\""));
+    let apps: Vec<&str> = fish.lines().filter(|line| line.contains(" -l app ")).collect();
+    assert!(!apps.is_empty() && apps.iter().all(|line| line.ends_with(" -x -a \"(__fish_paas_apps)\"")), "{apps:?}");
 }
 
 #[test]

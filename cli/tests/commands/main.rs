@@ -5,10 +5,17 @@
 mod apps;
 mod auth;
 mod changes;
+mod config_file;
+mod healthchecks;
 mod help;
 mod keys;
+mod limits;
 mod lists;
+mod perms;
+mod release_diff;
+mod run;
 mod server;
+mod settings;
 mod terminal;
 mod tls;
 mod trouble;

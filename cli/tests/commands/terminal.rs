@@ -2,13 +2,14 @@
 
 use std::{
     io::{Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::json;
 
-use crate::world::{World, page};
+use crate::world::{World, config, page};
 
 /// What `paas` shows on a terminal, where `input` is typed once it has shown `until`.
 fn on_terminal(world: &World, command: &str, until: &str, input: &str) -> String {
@@ -98,4 +99,35 @@ fn a_key_is_chosen_from_those_at_home() {
     let shown = on_terminal(&world, "keys:add", "with paas? ", "2\n");
     assert!(shown.contains("1) a.pub ann@laptop\n2) b.pub ann@office\n"), "{shown:?}");
     assert_eq!(world.server.request("POST /v2/keys/").json()["id"], "ann@office");
+}
+
+#[test]
+fn variables_are_pulled_into_a_file_that_is_not_lost() {
+    let world = World::with_app();
+    let env = world.folder().join(".env");
+    world.server.answer("GET /v2/apps/hello/config/", 200, config(&json!({"A": "1", "B": "x\ny", "C": "same"})));
+    assert_eq!(on_terminal(&world, "config:pull", "", ""), "3 variables of hello are in .env\n");
+    assert_eq!(std::fs::read_to_string(&env).unwrap(), "A=1\nB=\"x\\ny\"\nC=same\n");
+    assert_eq!(std::fs::metadata(&env).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        on_terminal(&world, "config:pull", "", ""),
+        "Error: .env already exists, pass -o to overwrite\nhint: -i asks about each variable that has another value there\n"
+    );
+    std::fs::write(&env, "A=old\nB=mine\nC=same\nD=local\n").unwrap();
+    let shown = on_terminal(&world, "config:pull --interactive", "with 1? (y/N) ", "y\nn\n");
+    assert!(shown.contains("A: overwrite old with 1? (y/N) "), "{shown:?}");
+    assert!(shown.contains("B: overwrite mine with \"x\\ny\"? (y/N) ") && !shown.contains("C: "), "{shown:?}");
+    assert_eq!(std::fs::read_to_string(&env).unwrap(), "A=1\nB=mine\nC=same\nD=local\n");
+    assert_eq!(on_terminal(&world, "config:pull -o", "", ""), "3 variables of hello are in .env\n");
+    assert_eq!(std::fs::read_to_string(&env).unwrap(), "A=1\nB=\"x\\ny\"\nC=same\n");
+    assert_eq!(
+        std::fs::read_dir(world.folder()).unwrap().count(),
+        2,
+        "no half-written file stays beside .git and .env"
+    );
+    world.server.answer("POST /v2/apps/hello/config/", 201, config(&json!({"A": "1"})));
+    world.server.answer("GET /v2/apps/hello/releases/?limit=1", 200, page(&[], 0));
+    assert!(on_terminal(&world, "config:push", "", "").contains("=== hello Config\n"));
+    let sent = world.server.request("POST /v2/apps/hello/config/").json();
+    assert_eq!(sent, json!({"values": {"A": "1", "B": "x\ny", "C": "same"}}));
 }

@@ -176,3 +176,21 @@ pub(crate) fn config(values: &Value) -> Value {
         "healthcheck": {}, "termination_grace_period": {}, "lifecycle_post_start": {}, "lifecycle_pre_stop": {},
     })
 }
+
+/// The settings of an app that nobody changed, but for these.
+pub(crate) fn settings(changes: &Value) -> Value {
+    let mut settings = json!({
+        "uuid": "44aaf0aa-2222-4d7c-9d3a-1f2e3d4c5b6a", "app": "hello", "owner": "ann", "created": "2024-05-01T10:05:00Z",
+        "updated": "2024-05-01T10:05:00Z", "maintenance": false, "routable": true, "whitelist": [], "autoscale": {},
+        "label": {},
+    });
+    settings.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    settings
+}
+
+/// A config without variables that has one of the other maps.
+pub(crate) fn config_with(name: &str, map: &Value) -> Value {
+    let mut config = config(&json!({}));
+    config.as_object_mut().unwrap().insert(name.to_owned(), map.clone());
+    config
+}

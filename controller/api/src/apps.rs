@@ -40,6 +40,29 @@ pub struct CreateApp {
     pub id: Option<String>,
 }
 
+/// `POST /v2/apps/<id>`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Transfer {
+    /// Name of the new owner.
+    pub owner: String,
+}
+
+/// `POST /v2/apps/<id>/run`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Run {
+    /// Command line, for a shell to read.
+    pub command: String,
+}
+
+/// What a one-off process came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ran {
+    /// How it ended.
+    pub exit_code: i32,
+    /// What it wrote, the errors among it.
+    pub output: String,
+}
+
 /// A domain of an app (contract §1.9).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Domain {

@@ -68,6 +68,14 @@ pub struct Token {
     pub token: Secret,
 }
 
+/// `DELETE /v2/auth/cancel`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Cancel {
+    /// Another user's name; administrators only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+}
+
 /// `POST /v2/auth/passwd`.
 #[derive(Debug, Clone, Serialize)]
 pub struct ChangePassword {

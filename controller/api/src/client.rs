@@ -48,6 +48,12 @@ pub enum ClientError {
         /// The body as it came, at most 64 KiB.
         raw: String,
     },
+    /// The controller was not asked: a name such as `..` would have made it another question.
+    #[error("nothing can have the address {path}")]
+    NotAsked {
+        /// What was to be asked for.
+        path: String,
+    },
     /// There was no usable answer.
     #[error("cannot reach the controller at {url}")]
     Unreachable {
@@ -72,7 +78,7 @@ impl ClientError {
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Refused { status, .. } => Some(*status),
-            Self::Unreachable { .. } | Self::Unexpected { .. } => None,
+            Self::NotAsked { .. } | Self::Unreachable { .. } | Self::Unexpected { .. } => None,
         }
     }
 }
@@ -198,6 +204,11 @@ impl Client {
         self.send(Method::DELETE, path, None::<&()>, None).await.map(drop)
     }
 
+    /// `DELETE path` with a JSON body that says what to delete.
+    pub async fn delete_with<B: Serialize + Sync>(&self, path: &str, body: &B) -> Result<(), ClientError> {
+        self.send(Method::DELETE, path, Some(body), None).await.map(drop)
+    }
+
     /// The raw status and API version of `GET path`, whatever they are.
     pub async fn probe(&self, path: &str) -> Result<(StatusCode, Option<String>), ClientError> {
         let url = self.url(path)?;
@@ -253,7 +264,7 @@ impl Client {
     }
 
     fn url(&self, path: &str) -> Result<Url, ClientError> {
-        self.base.join(path).map_err(|error| self.unexpected(format!("{path:?} is not a path: {error}")))
+        address(&self.base, path).ok_or_else(|| ClientError::NotAsked { path: path.to_owned() })
     }
 
     fn authorised(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
@@ -321,6 +332,12 @@ impl Client {
     }
 }
 
+/// The address of `path`, if it has one. A URL takes `.` and `..` for folders even when they are escaped, so `DELETE` of
+/// `/v2/apps/x/perms/..` would be the end of the app.
+fn address(base: &Url, path: &str) -> Option<Url> {
+    base.join(path).ok().filter(|url| path.split('?').next() == Some(url.path()))
+}
+
 fn api_version(response: &Response) -> Option<String> {
     response.headers().get(API_VERSION_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
@@ -361,7 +378,7 @@ async fn capped_text(response: Response, limit: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_loopback, segment};
+    use super::{address, is_loopback, segment};
 
     #[test]
     fn this_machine_has_many_names() {
@@ -378,5 +395,17 @@ mod tests {
         assert_eq!(segment("ann@laptop"), "ann@laptop");
         assert_eq!(segment("../x?y#z"), "..%2Fx%3Fy%23z");
         assert_eq!(segment(".."), "%2E%2E");
+    }
+
+    #[test]
+    fn what_would_be_another_address_is_not_asked_for() {
+        let base = "http://paas.localhost:8080".parse().unwrap();
+        for name in ["ann@laptop", "a.b", "...", "../x", "a/b?c#d", "\u{fc}nal", "a:b+c", "%2e%2e", "\\..\\"] {
+            let path = format!("/v2/keys/{}", segment(name));
+            assert_eq!(address(&base, &format!("{path}?limit=5")).unwrap().path(), path);
+        }
+        for name in ["..", "."] {
+            assert_eq!(address(&base, &format!("/v2/apps/hello/perms/{}", segment(name))), None);
+        }
     }
 }

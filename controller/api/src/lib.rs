@@ -19,6 +19,7 @@ pub mod hooks;
 pub mod keys;
 mod names;
 mod page;
+pub mod perms;
 pub mod pods;
 pub mod releases;
 mod secret;

@@ -126,7 +126,8 @@ name!(
         if text.chars().count() > 150 {
             return Err("Ensure this field has no more than 150 characters.".into());
         }
-        if text.chars().all(|c| c.is_alphanumeric() || "_.@+-".contains(c)) {
+        // A name made of dots alone cannot stand in a URL.
+        if text.chars().all(|c| c.is_alphanumeric() || "_.@+-".contains(c)) && text != "." && text != ".." {
             Ok(())
         } else {
             Err("Enter a valid username. This value may contain only letters, numbers and @/./+/-/_ characters.".into())
@@ -268,7 +269,7 @@ mod tests {
         for good in ["ann", "ann@example.test", "a.b+c-d_e", "ünal"] {
             assert!(good.parse::<Username>().is_ok(), "{good}");
         }
-        for bad in ["", "a b", "a/b", "a;b", "a\n", &"x".repeat(151)] {
+        for bad in ["", "a b", "a/b", "a;b", "a\n", ".", "..", &"x".repeat(151)] {
             assert!(bad.parse::<Username>().is_err(), "{bad}");
         }
     }

@@ -5,8 +5,7 @@ use axum::{
     extract::{Path, State},
 };
 use http::StatusCode;
-use paas_api::{Page, auth};
-use serde::Serialize;
+use paas_api::{Page, auth, perms::Administrator};
 
 use super::{
     Api,
@@ -30,13 +29,6 @@ pub(super) fn routes(routes: Routes) -> Routes {
 async fn list(_: Admin, State(api): State<Api>, paging: Paging) -> Answer<Json<Page<auth::User>>> {
     let found = users::list(&mut *api.pool().acquire().await?, false, paging.slice()).await?;
     Ok(Json(paging.page(found, show)))
-}
-
-/// A user, as this list shows one.
-#[derive(Serialize)]
-struct Administrator {
-    username: String,
-    is_superuser: bool,
 }
 
 async fn list_administrators(_: Admin, State(api): State<Api>, paging: Paging) -> Answer<Json<Page<Administrator>>> {

@@ -9,8 +9,11 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use http::StatusCode;
-use paas_api::{AppName, Page, ProcessType, apps::App as Shown};
-use serde_json::{Value, json};
+use paas_api::{
+    AppName, Page, ProcessType,
+    apps::{App as Shown, Ran},
+};
+use serde_json::Value;
 
 use super::{
     Api,
@@ -155,7 +158,7 @@ fn counts(fields: serde_json::Map<String, Value>) -> Answer<BTreeMap<ProcessType
     Ok(counts)
 }
 
-async fn run(access: AppAccess, State(api): State<Api>, mut fields: Fields) -> Answer<Json<Value>> {
+async fn run(access: AppAccess, State(api): State<Api>, mut fields: Fields) -> Answer<Json<Ran>> {
     let command = fields.optional("command", 128 << 10).filter(|command| !command.is_empty());
     fields.check()?;
     let command = command.ok_or_else(|| ApiError::Refused("command is a required field".to_owned()))?;
@@ -177,7 +180,7 @@ async fn run(access: AppAccess, State(api): State<Api>, mut fields: Fields) -> A
     let exit_code = exit_code.ok_or_else(|| {
         ApiError::Unavailable(format!("{}-run (run): the process was lost before it ended", access.app.name))
     })?;
-    Ok(Json(json!({"exit_code": exit_code, "output": String::from_utf8_lossy(&output)})))
+    Ok(Json(Ran { exit_code, output: String::from_utf8_lossy(&output).into_owned() }))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, State},
 };
 use http::StatusCode;
-use serde::Serialize;
+use paas_api::perms::Collaborators;
 
 use super::{
     Api,
@@ -23,12 +23,6 @@ pub(super) fn routes(routes: Routes) -> Routes {
         "/v2/apps/{app}/perms/{username}",
         delete,
     )
-}
-
-/// Names of the collaborators.
-#[derive(Serialize)]
-struct Collaborators {
-    users: Vec<String>,
 }
 
 async fn list(access: AppAccess, State(api): State<Api>) -> Answer<Json<Collaborators>> {

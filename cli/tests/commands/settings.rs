@@ -1,0 +1,162 @@
+//! What visitors meet: domains, maintenance, routing, the whitelist; and labels.
+
+use serde_json::{Value, json};
+
+use crate::world::{World, page, settings};
+
+#[test]
+fn domains_come_and_go() {
+    let world = World::with_app();
+    let domain = json!({
+        "owner": "ann", "created": "2024-05-01T10:00:00Z", "updated": "2024-05-01T10:00:00Z", "app": "hello",
+        "domain": "*.xn--bcher-kva.example",
+    });
+    world.server.answer("POST /v2/apps/hello/domains/", 201, &domain);
+    world.server.answer("DELETE /v2/apps/hello/domains/%2A.b%C3%BCcher.example", 204, "");
+    assert_eq!(
+        world.paas(&["domains:add", "*.b\u{fc}cher.example"]).good(),
+        "Adding *.b\u{fc}cher.example to hello... done\n"
+    );
+    assert_eq!(world.server.request("POST /v2/apps/hello/domains/").json(), json!({"domain": "*.b\u{fc}cher.example"}));
+    assert_eq!(
+        world.paas(&["domains", "remove", "*.b\u{fc}cher.example", "-a", "hello"]).good(),
+        "Removing *.b\u{fc}cher.example from hello... done\n"
+    );
+    let added: Value = serde_json::from_str(&world.paas(&["domains:add", "x.example", "--json"]).good()).unwrap();
+    assert_eq!(added, domain);
+}
+
+#[test]
+fn a_refused_domain_says_why() {
+    let world = World::with_app();
+    for (status, body, told) in [
+        (
+            400,
+            r#"{"domain":["Domain is already in use by another application"]}"#,
+            "Domain is already in use by another application\nhint: a domain is one app's: that app's owner takes it off with \
+             'paas domains:remove'",
+        ),
+        (400, r#"{"domain":["Hostname does not look valid."]}"#, "Hostname does not look valid."),
+        (400, r#"{"domain":["Hostname can't only be a wildcard"]}"#, "Hostname can't only be a wildcard"),
+    ] {
+        world.server.answer("POST /v2/apps/hello/domains/", status, body);
+        assert_eq!(world.paas(&["domains:add", "x"]).bad(1), format!("Error: {told}\n"));
+    }
+    world.server.answer("DELETE /v2/apps/hello/domains/x", 404, r#""No Domain matches the given query.""#);
+    assert_eq!(
+        world.paas(&["domains:remove", "x"]).bad(1),
+        "Error: \"No Domain matches the given query.\"\nhint: 'paas domains -a hello' lists those of hello\n"
+    );
+    let asked = world.server.requests().len();
+    assert!(world.paas(&["domains:remove", ".."]).bad(1).starts_with("Error: nothing can have the address"));
+    assert_eq!(world.server.requests().len(), asked, "the app itself is not asked to go");
+}
+
+#[test]
+fn maintenance_and_routing_are_switched() {
+    let world = World::with_app();
+    let path = "/v2/apps/hello/settings/";
+    world.server.answer(&format!("POST {path}"), 201, settings(&json!({})));
+    for (command, told, body) in [
+        (["maintenance:on"], "Enabling maintenance mode for hello... done\n", json!({"maintenance": true})),
+        (["maintenance:off"], "Disabling maintenance mode for hello... done\n", json!({"maintenance": false})),
+        (["routing:enable"], "Enabling routing for hello... done\n", json!({"routable": true})),
+        (["routing:disable"], "Disabling routing for hello... done\n", json!({"routable": false})),
+    ] {
+        assert_eq!(world.paas(&command).good(), told);
+        assert_eq!(world.server.requests().last().unwrap().json(), body);
+    }
+    for (changes, maintenance, routing) in
+        [(json!({}), "off", "enabled"), (json!({"maintenance": true, "routable": false}), "on", "disabled")]
+    {
+        world.server.answer(&format!("GET {path}"), 200, settings(&changes));
+        for command in [&["maintenance"][..], &["maintenance:info"], &["maintenance", "info", "-a", "hello"]] {
+            assert_eq!(world.paas(command).good(), format!("Maintenance mode is {maintenance}.\n"));
+        }
+        for command in [&["routing"][..], &["routing:info"]] {
+            assert_eq!(world.paas(command).good(), format!("Routing is {routing}.\n"));
+        }
+    }
+    let told: Value = serde_json::from_str(&world.paas(&["maintenance", "--json"]).good()).unwrap();
+    assert_eq!(told, json!({"maintenance": true}));
+    world.server.answer(&format!("POST {path}"), 409, r#"{"detail":"ann changed nothing"}"#);
+    assert_eq!(world.paas(&["maintenance", "on"]).bad(1), "Error: ann changed nothing\n");
+}
+
+#[test]
+fn labels_are_listed_set_and_unset() {
+    let world = World::with_app();
+    let path = "/v2/apps/hello/settings/";
+    world.server.answer(&format!("GET {path}"), 200, settings(&json!({})));
+    assert_eq!(world.paas(&["labels"]).good(), "=== hello Label\nNo labels found.\n");
+    world.server.answer(&format!("GET {path}"), 200, settings(&json!({"label": {"team": "web", "n": "1"}})));
+    assert_eq!(world.paas(&["labels:list"]).good(), "=== hello Label\nn:         1\nteam:      web\n");
+    let listed: Value = serde_json::from_str(&world.paas(&["labels", "--json"]).good()).unwrap();
+    assert_eq!(listed, json!({"team": "web", "n": "1"}));
+    world.server.answer(&format!("POST {path}"), 201, settings(&json!({})));
+    assert_eq!(world.paas(&["labels:set", "team=web", "n="]).good(), "Applying labels on hello... done\n");
+    assert_eq!(world.server.requests().last().unwrap().json(), json!({"label": {"team": "web", "n": ""}}));
+    assert_eq!(world.paas(&["labels", "unset", "team", "n"]).good(), "Removing labels on hello... done\n");
+    assert_eq!(world.server.requests().last().unwrap().json(), json!({"label": {"team": null, "n": null}}));
+    world.server.answer(&format!("POST {path}"), 422, r#"{"detail":"x does not exist under label"}"#);
+    assert_eq!(
+        world.paas(&["labels:unset", "x"]).bad(1),
+        "Error: Unable to process your request: x does not exist under label\n"
+    );
+    assert_eq!(
+        world.paas(&["labels:set", "team"]).bad(2),
+        "Error: 'team' does not match the pattern 'key=value', ex: team=web\n"
+    );
+}
+
+#[test]
+fn a_whitelist_grows_and_shrinks() {
+    let world = World::with_app();
+    let path = "/v2/apps/hello/whitelist/";
+    let both = json!({"addresses": ["10.0.0.0/8", "2001:db8::1"]});
+    world.server.answer(&format!("GET {path}"), 200, &both);
+    world.server.answer(&format!("POST {path}"), 201, &both);
+    world.server.answer(&format!("DELETE {path}"), 204, "");
+    for command in [&["whitelist"][..], &["whitelist:list"], &["whitelist", "list", "-a", "hello"]] {
+        assert_eq!(world.paas(command).good(), "=== hello Whitelisted Addresses\n10.0.0.0/8\n2001:db8::1\n");
+    }
+    let listed: Value = serde_json::from_str(&world.paas(&["whitelist", "--json"]).good()).unwrap();
+    assert_eq!(listed, both["addresses"]);
+    assert_eq!(
+        world.paas(&["whitelist:add", "10.0.0.0/8,2001:db8::1"]).good(),
+        "Adding 10.0.0.0/8,2001:db8::1 to hello whitelist...\ndone\n"
+    );
+    assert_eq!(world.server.request(&format!("POST {path}")).json(), both);
+    assert_eq!(
+        world.paas(&["whitelist:remove", "10.0.0.0/8"]).good(),
+        "Removing 10.0.0.0/8 from hello whitelist...\ndone\n"
+    );
+    assert_eq!(world.server.request(&format!("DELETE {path}")).json(), json!({"addresses": ["10.0.0.0/8"]}));
+    for (method, status, body, told) in [
+        ("POST", 400, r#"["The address 1.2.3.4.5 is not valid"]"#, "The address 1.2.3.4.5 is not valid"),
+        ("POST", 409, r#"{"detail":"ann changed nothing"}"#, "ann changed nothing"),
+        (
+            "DELETE",
+            422,
+            r#"{"detail":"addresses {'1.2.3.4.5'} does not exist in whitelist"}"#,
+            "Unable to process your request: addresses {'1.2.3.4.5'} does not exist in whitelist",
+        ),
+    ] {
+        world.server.answer(&format!("{method} {path}"), status, body);
+        let command = if method == "POST" { "whitelist:add" } else { "whitelist:remove" };
+        assert_eq!(world.paas(&[command, "1.2.3.4.5"]).bad(1), format!("Error: {told}\n"));
+    }
+}
+
+#[test]
+fn an_app_that_is_shown_has_its_labels() {
+    let world = World::with_app();
+    world.server.answer("GET /v2/apps/hello/pods/", 200, json!({"results": [], "count": 0}));
+    world.server.answer("GET /v2/apps/hello/domains/", 200, page(&[], 0));
+    world.server.answer("GET /v2/apps/hello/settings/", 200, settings(&json!({"label": {"team": "web"}})));
+    let shown = world.paas(&["info"]).good();
+    assert!(
+        shown.ends_with("=== hello Domains\nNo domain assigned to hello\n\n=== hello Label\nteam:      web\n"),
+        "{shown}"
+    );
+}
