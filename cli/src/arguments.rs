@@ -2,11 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, error::ErrorKind};
 
 use crate::{
     commands::{Command, help},
     error::Error,
+    plugin,
 };
 
 /// Deploy, configure and run apps with `git push`.
@@ -37,9 +38,13 @@ pub(crate) fn command() -> clap::Command {
     command.override_help(overview)
 }
 
-/// Reads the command line.
+/// Reads the command line. Comes back only if it is for this program and not for another one on the PATH.
 pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<Arguments, Error> {
-    let matches = command().try_get_matches_from(colon_form(arguments))?;
+    let words = colon_form(arguments);
+    let matches = command().try_get_matches_from(&words).map_err(|error| {
+        let unknown = error.kind() == ErrorKind::InvalidSubcommand;
+        unknown.then(|| plugin::run(&words)).flatten().unwrap_or_else(|| error.into())
+    })?;
     Ok(Arguments::from_arg_matches(&matches)?)
 }
 

@@ -5,6 +5,7 @@ mod commands;
 mod context;
 mod env_file;
 mod error;
+mod plugin;
 mod printer;
 mod profile;
 mod prompt;

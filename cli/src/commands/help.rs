@@ -64,7 +64,8 @@ pub(crate) fn overview(root: &Command) -> String {
         text.push_str(&line(command));
     }
     text.push_str(
-        "\nA group's name alone lists: 'paas config' is 'paas config:list'; 'paas config set' is 'paas config:set'.\n\n\
+        "\nA group's name alone lists: 'paas config' is 'paas config:list'; 'paas config set' is 'paas config:set'.\n\
+         A program called paas-<command> on your PATH is a command too.\n\n\
          Options everywhere:\n  \
          -c, --config <PROFILE>    profile to use: a name, or the path of a .json file [env: PAAS_PROFILE]\n      \
          --json                print JSON instead of tables and lists\n  \

@@ -12,6 +12,7 @@ mod keys;
 mod limits;
 mod lists;
 mod perms;
+mod plugin;
 mod release_diff;
 mod run;
 mod server;
