@@ -44,7 +44,7 @@ fn not_ready(view: &View, names: &[InstanceName]) -> String {
     let Some(name) = names.first() else { return format!("the processes were not ready within {seconds} s.") };
     let seen = view.observed.get(name);
     let what = match (seen.and_then(|seen| seen.trouble.as_ref()), seen.and_then(|seen| seen.address)) {
-        (Some(trouble), _) => format!("its readiness probe did not pass: {trouble}"),
+        (Some(trouble), _) => trouble.clone(),
         (None, Some(address)) => format!(
             "nothing accepted a connection on port {port}. It has to listen on 0.0.0.0, port {port} (the variable PORT)",
             port = address.port()

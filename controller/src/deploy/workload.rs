@@ -86,6 +86,7 @@ impl Assembled {
             port: config::port(&self.config.values, &self.build).filter(|_| process_type.is_routable()),
             grace: self.config.grace(process_type),
             limits: self.config.limits(process_type),
+            hooks: self.config.hooks(process_type, &self.build),
             checks: self.config.checks(process_type, &self.build),
             credentials: registry::credentials(&self.config.registry, &self.build.reference),
         }

@@ -54,9 +54,21 @@ impl Build {
         let Some(line) = self.procfile.get(process_type) else { return Command::Image };
         match &self.shell {
             Some(shell) => Command::Shell { shell: shell.clone(), line: line.clone() },
-            None => shlex::split(line).map_or_else(|| Command::Exec(vec![line.clone()]), Command::Exec),
+            None => Command::Exec(split(line)),
         }
     }
+
+    /// A command line as program and arguments, run by the image's shell if it has one.
+    pub fn words(&self, line: &str) -> Vec<String> {
+        match &self.shell {
+            Some(shell) => vec![shell.clone(), "-c".to_owned(), line.to_owned()],
+            None => split(line),
+        }
+    }
+}
+
+fn split(line: &str) -> Vec<String> {
+    shlex::split(line).unwrap_or_else(|| vec![line.to_owned()])
 }
 
 /// What a build with these fields came from.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     build::Build,
     healthcheck::{self, ChangedProbes, Checks, Healthchecks, Owner},
+    lifecycle::Hooks,
     limits::{CpuLimit, GracePeriod, Limits, MemoryLimit},
     registry::RegistryInfo,
     tags::{TagKey, TagValue, Tags},
@@ -40,6 +41,10 @@ pub struct Config {
     pub healthcheck: Healthchecks,
     /// Times between SIGTERM and SIGKILL.
     pub termination_grace_period: ByType<GracePeriod>,
+    /// Command lines that run after each start.
+    pub lifecycle_post_start: ByType<Secret>,
+    /// Command lines that run before a stop.
+    pub lifecycle_pre_stop: ByType<Secret>,
 }
 
 /// What is asked for, map by map; what is not named stays.
@@ -59,6 +64,10 @@ pub struct Changes {
     pub healthcheck: ChangedProbes,
     /// Times between SIGTERM and SIGKILL.
     pub termination_grace_period: Changed<ProcessType, GracePeriod>,
+    /// Command lines that run after each start.
+    pub lifecycle_post_start: Changed<ProcessType, Secret>,
+    /// Command lines that run before a stop.
+    pub lifecycle_pre_stop: Changed<ProcessType, Secret>,
 }
 
 /// Longest value of one variable, in bytes; all of them together have the same limit that Kubernetes gives a Secret.
@@ -183,6 +192,8 @@ pub fn merge(before: &Config, changes: Changes) -> Result<(Config, Vec<String>),
     let registry = merge_map("registry", &mut config.registry, changes.registry)?;
     let grace =
         merge_map("termination_grace_period", &mut config.termination_grace_period, changes.termination_grace_period)?;
+    let post_start = merge_map("lifecycle_post_start", &mut config.lifecycle_post_start, changes.lifecycle_post_start)?;
+    let pre_stop = merge_map("lifecycle_pre_stop", &mut config.lifecycle_pre_stop, changes.lifecycle_pre_stop)?;
     if !config.registry.is_empty() && number(&config.values, "PORT").is_none() {
         return Err(ConfigError::Together("PORT needs to be set in the config when using a private registry"));
     }
@@ -193,8 +204,16 @@ pub fn merge(before: &Config, changes: Changes) -> Result<(Config, Vec<String>),
         tags.words("tag "),
         registry.words("registry info "),
         checks.words("healthcheck info for proc type "),
+        hooks("lifecycle_post_start", &post_start),
+        hooks("lifecycle_pre_stop", &pre_stop),
     ];
     Ok((config, phrases.into_iter().flatten().collect()))
+}
+
+/// `added lifecycle_post_start  web`, with two blanks after what was added and one after all else (contract §3.2).
+fn hooks(name: &str, difference: &Difference) -> Option<String> {
+    let words = difference.words(&format!("{name} "))?;
+    Some(words.replacen(&format!("added {name} "), &format!("added {name}  "), 1))
 }
 
 /// `changed limits for memory, cpu`.
@@ -291,6 +310,12 @@ impl Config {
         let told = number(&self.values, "DEIS_DEPLOY_TIMEOUT").filter(|seconds| (1..=TIMEOUTS.0).contains(seconds));
         let delays = self.healthcheck.values().filter_map(|probes| probes.readiness.as_ref()?.initial_delay_seconds);
         told.unwrap_or(TIMEOUTS.1).saturating_add(delays.max().unwrap_or(0))
+    }
+
+    /// The hooks of a process of this type.
+    pub fn hooks(&self, process_type: &ProcessType, build: &Build) -> Hooks {
+        let words = |lines: &ByType<Secret>| lines.get(process_type).map(|line| build.words(line.expose()));
+        Hooks { after_start: words(&self.lifecycle_post_start), before_stop: words(&self.lifecycle_pre_stop) }
     }
 
     /// The checks of a process of this type.
@@ -492,6 +517,28 @@ mod tests {
             let told = merge(&Config::default(), changes(&[(key, Some(value))])).unwrap_err().to_string();
             assert!(told.starts_with(text), "{told}");
         }
+    }
+
+    #[test]
+    fn hooks_are_told_with_the_contracts_blanks() {
+        let lines = |of: &[(&str, Option<&str>)]| -> Changed<ProcessType, Secret> {
+            of.iter().map(|(key, line)| (key.parse().unwrap(), line.map(Secret::from))).collect()
+        };
+        let change = Changes {
+            lifecycle_post_start: lines(&[("web", Some("echo a")), ("api", Some("echo b"))]),
+            lifecycle_pre_stop: lines(&[("web", Some("echo c"))]),
+            ..Changes::default()
+        };
+        let (before, phrases) = merge(&Config::default(), change).unwrap();
+        assert_eq!(phrases, ["added lifecycle_post_start  api, web", "added lifecycle_pre_stop  web"]);
+        let change = Changes {
+            lifecycle_post_start: lines(&[("web", Some("echo d")), ("api", None)]),
+            lifecycle_pre_stop: lines(&[("web", None)]),
+            ..Changes::default()
+        };
+        let (_, phrases) = merge(&before, change).unwrap();
+        let both = "changed lifecycle_post_start web, deleted lifecycle_post_start api";
+        assert_eq!(phrases, [both, "deleted lifecycle_pre_stop web"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod formation;
 pub mod healthcheck;
 pub mod hostname;
 pub mod instance;
+pub mod lifecycle;
 pub mod limits;
 pub mod plan;
 pub mod registry;

@@ -1,4 +1,4 @@
-//! Config (contract §1.7, §2.4, §2.5). The hooks are shown empty and not taken yet.
+//! Config (contract §1.7, §2.4, §2.5, §2.9).
 
 use std::{collections::BTreeMap, convert::Infallible, fmt::Display, str::FromStr};
 
@@ -29,14 +29,13 @@ use crate::{
         config::{Changed, Changes},
         deployment::Kind,
         healthcheck::{self, ChangedProbes, ChangesOfOwner, Owner},
+        lifecycle,
     },
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes.get(Level::App, "/v2/apps/{app}/config", show).post(Level::App, "/v2/apps/{app}/config", change).patient()
 }
-
-const NOT_TAKEN: [&str; 2] = ["lifecycle_post_start", "lifecycle_pre_stop"];
 
 async fn show(access: AppAccess, State(api): State<Api>) -> Answer<Json<Config>> {
     Ok(Json(current(&api, &access.app).await?))
@@ -58,8 +57,8 @@ pub(super) async fn current(api: &Api, app: &App) -> Answer<Config> {
         registry: secrets(config.registry),
         healthcheck: config.healthcheck.into_iter().map(|(owner, probes)| (owner.into(), probes)).collect(),
         termination_grace_period: texts(config.termination_grace_period),
-        lifecycle_post_start: BTreeMap::new(),
-        lifecycle_pre_stop: BTreeMap::new(),
+        lifecycle_post_start: secrets(config.lifecycle_post_start),
+        lifecycle_pre_stop: secrets(config.lifecycle_pre_stop),
     })
 }
 
@@ -81,19 +80,12 @@ fn texts<K: Into<String>, V: Into<String>>(map: BTreeMap<K, V>) -> Texts {
     map.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
 }
 
-fn secrets(map: BTreeMap<ConfigKey, Secret>) -> Texts {
+fn secrets<K: Into<String>>(map: BTreeMap<K, Secret>) -> Texts {
     map.into_iter().map(|(key, value)| (key.into(), value.expose().to_owned())).collect()
 }
 
 /// The changes that a body asks for.
 fn changes(fields: &mut Fields) -> Answer<Changes> {
-    for name in NOT_TAKEN {
-        if let Some(value) = fields.take(name)
-            && map(value).is_none_or(|map| !map.is_empty())
-        {
-            fields.refuse(name, format!("{name} cannot be set on this platform yet."));
-        }
-    }
     let changes = Changes {
         values: taken(fields, "values", |text| Ok::<_, Infallible>(text.into())),
         tags: taken(fields, "tags", str::parse),
@@ -102,6 +94,8 @@ fn changes(fields: &mut Fields) -> Answer<Changes> {
         memory: taken(fields, "memory", str::parse),
         cpu: taken(fields, "cpu", str::parse),
         termination_grace_period: taken(fields, "termination_grace_period", str::parse),
+        lifecycle_post_start: taken(fields, "lifecycle_post_start", lifecycle::read),
+        lifecycle_pre_stop: taken(fields, "lifecycle_pre_stop", lifecycle::read),
     };
     fields.check()?;
     Ok(changes)

@@ -16,7 +16,9 @@ use futures_util::stream::BoxStream;
 use paas_api::{AppName, ProcessType, ReleaseVersion, Secret};
 use uuid::Uuid;
 
-use crate::domain::{healthcheck::Checks, instance::InstanceName, limits::Limits, registry::Credentials, tags::Labels};
+use crate::domain::{
+    healthcheck::Checks, instance::InstanceName, lifecycle::Hooks, limits::Limits, registry::Credentials, tags::Labels,
+};
 
 mod connect;
 pub mod docker;
@@ -65,6 +67,8 @@ pub struct Template {
     pub grace: Duration,
     /// What it may use of its machine.
     pub limits: Limits,
+    /// Commands that run in it after each start and before it is stopped.
+    pub hooks: Hooks,
     /// Whether it is ready is up to its readiness check, if it has one; what fails its liveness check is started again.
     pub checks: Checks,
     /// What is shown to the image's registry, should the image have to be fetched.
@@ -109,7 +113,7 @@ pub struct Observed {
     pub exits: u32,
     /// How it ended last.
     pub last_exit: Option<Exit>,
-    /// What its readiness check found wrong at its last trial.
+    /// What its readiness check found wrong at its last trial, or what came of its hook, when that is why it is not ready.
     pub trouble: Option<String>,
 }
 

@@ -299,6 +299,33 @@ async fn a_release_whose_readiness_probe_never_passes_fails(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn hooks_make_a_release(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.running_app(&ann, "hello").await;
+    let set = async |change: Value| world.post(&ann, "/v2/apps/hello/config", change).await;
+    let summary = async |version: u32| {
+        world.get(&ann, &format!("/v2/apps/hello/releases/v{version}")).await.is(200)["summary"].clone()
+    };
+    let body = set(json!({"lifecycle_post_start": {"web": "echo up"}})).await.is(201);
+    assert_eq!(body["lifecycle_post_start"], json!({"web": "echo up"}));
+    assert_eq!(summary(3).await, "ann added lifecycle_post_start  web");
+    // The hook before a stop alone is a change as well.
+    let body = set(json!({"lifecycle_pre_stop": {"web": "echo down"}})).await.is(201);
+    assert_eq!(body["lifecycle_pre_stop"], json!({"web": "echo down"}));
+    assert_eq!(summary(4).await, "ann added lifecycle_pre_stop  web");
+    set(json!({"lifecycle_post_start": {"web": "echo ready"}})).await.is(201);
+    assert_eq!(summary(5).await, "ann changed lifecycle_post_start web");
+    set(json!({"lifecycle_pre_stop": {"api": null}})).await.details(422, "api does not exist under lifecycle_pre_stop");
+    let log = world.get(&ann, "/v2/apps/hello/logs").await;
+    assert!(log.text.lines().any(|line| line.ends_with(": ready")), "{}", log.text);
+    for (line, text) in [("", "This field may not be blank."), ("a\0b", "Null characters are not allowed.")] {
+        let told = set(json!({"lifecycle_post_start": {"web": line}})).await;
+        told.says(400, &json!({"lifecycle_post_start": [text]}));
+    }
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn a_failed_deployment_is_told_and_the_old_config_stays(pool: PgPool) {
     let world = World::new(&pool).await;
     let ann = world.user("ann").await;

@@ -11,7 +11,7 @@ use std::{
 use futures_util::StreamExt as _;
 use paas_api::{AppName, ProcessType, ReleaseVersion};
 use paas_controller::{
-    domain::{healthcheck::Checks, instance::InstanceName, limits::Limits},
+    domain::{healthcheck::Checks, instance::InstanceName, lifecycle::Hooks, limits::Limits},
     scheduler::{
         AppKey, Command, Group, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, Template,
         docker::{DockerScheduler, SubnetPool},
@@ -111,6 +111,7 @@ impl Bench {
             port: None,
             grace: Duration::from_secs(30),
             limits: Limits::default(),
+            hooks: Hooks::default(),
             checks: Checks::default(),
             credentials: None,
         }

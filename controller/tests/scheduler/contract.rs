@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use paas_controller::{
     domain::{
         healthcheck::{Check, Checks, Trial},
+        lifecycle::Hooks,
         limits::{Limits, MemoryLimit},
     },
     scheduler::{Exit, LogQuery, OneOff, OneOffEvent, Phase, STABILITY_WINDOW, SchedulerError, Template},
@@ -48,6 +49,7 @@ contract![
     a_process_without_a_port_is_ready_once_it_has_outlived_the_window,
     an_app_sees_only_its_own,
     an_empty_group_goes_and_leaves_the_others_alone,
+    a_process_has_its_hooks_run,
     an_image_is_pinned_with_its_port_and_shell,
     an_image_that_is_not_there_is_refused,
     apply_starts_exactly_what_is_named,
@@ -158,7 +160,7 @@ async fn a_process_with_a_readiness_check_is_ready_once_it_passes(bench: Bench) 
     bench.scheduler.apply(&never).await.unwrap();
     let name = &never.instances[0];
     let trouble = until("its trouble is told", || async { bench.observe().await.remove(name)?.trouble }).await;
-    assert!(trouble.starts_with("connecting to port 1 failed"), "{trouble}");
+    assert!(trouble.contains("did not pass: connecting to port 1 failed"), "{trouble}");
     assert_eq!(bench.observe().await[name].phase, Phase::Starting);
 }
 
@@ -254,6 +256,38 @@ async fn a_controller_that_comes_later_knows_at_once_who_is_ready(bench: Bench) 
     let group = bench.group(2, bench.web(&SERVE));
     let seen = bench.run(&group).await;
     assert_eq!(observe(&*bench.second, bench.app.id).await, seen);
+}
+
+async fn a_process_has_its_hooks_run(bench: Bench) {
+    // What the first process of a container writes is the log's.
+    let say = |word: &str| {
+        let line = format!("echo {word} >/proc/1/fd/1");
+        Some(["/bin/sh".to_owned(), "-c".to_owned(), line].to_vec())
+    };
+    let hooks = Hooks { after_start: say("hello"), before_stop: say("goodbye") };
+    let mut group = bench.group(1, Template { hooks, ..bench.web(&SERVE) });
+    let query = LogQuery { instance: None, lines: 0, follow: true };
+    let mut log = bench.scheduler.logs(bench.app.id, query).await.unwrap();
+    let mut said = async |word: &str| {
+        loop {
+            let line = timeout(DEADLINE, log.next()).await.expect("lines come in time").expect("the log goes on");
+            if line.text == word {
+                return;
+            }
+        }
+    };
+    bench.run(&group).await;
+    said("hello").await;
+    // Who comes later does not have it run again.
+    until("the second controller knows", || async {
+        let seen = observe(&*bench.second, bench.app.id).await;
+        seen.values().all(|one| one.phase == Phase::Ready).then_some(())
+    })
+    .await;
+    let name = group.instances.pop().unwrap();
+    bench.scheduler.apply(&group).await.unwrap();
+    said("goodbye").await;
+    bench.gone(&name).await;
 }
 
 async fn an_image_is_pinned_with_its_port_and_shell(bench: Bench) {

@@ -9,7 +9,10 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use paas_controller::{
-    domain::limits::{CpuLimit, Limits, MemoryLimit},
+    domain::{
+        lifecycle::Hooks,
+        limits::{CpuLimit, Limits, MemoryLimit},
+    },
     scheduler::{
         Command, Group, OneOff, Phase, Scheduler, SchedulerError, Template,
         docker::{DockerScheduler, SubnetPool},
@@ -98,6 +101,33 @@ async fn limits_are_the_engines_own() {
 
 fn group_of(bench: &Bench, process_type: &str, template: Template) -> Group {
     group(&bench.app, process_type, 2, 1, template)
+}
+
+#[tokio::test]
+async fn a_hook_after_start_runs_once_a_start_whoever_comes_later() {
+    let bench = Bench::docker();
+    let hooks = |line: &str| Hooks {
+        after_start: Some(["/bin/sh", "-c", line].map(str::to_owned).to_vec()),
+        before_stop: None,
+    };
+    let template = Template { hooks: hooks("sleep 0.5; echo yes >> /tmp/ran"), ..bench.web(&SERVE) };
+    let group = bench.group(1, template);
+    let container = container_of(&bench, group.instances[0].as_str());
+    let ran = || cli(&["exec", &container, "/bin/cat", "/tmp/ran"]).lines().count();
+    bench.run(&group).await;
+    let first = ran();
+    assert!((1..=2).contains(&first), "each of the two controllers that heard the start may have run it: {first}");
+    let later = DockerScheduler::new(ENGINE, &bench.installation, SubnetPool::default());
+    assert_eq!(observe(&later, bench.app.id).await[&group.instances[0]].phase, Phase::Ready, "it knows at once");
+    assert_eq!(ran(), first);
+    // A process is not ready before its hook has ended well, and says so.
+    let template = Template { hooks: hooks("exit 3"), grace: Duration::ZERO, ..bench.web(&SERVE) };
+    let failing = group_of(&bench, "failing", template);
+    bench.scheduler.apply(&failing).await.unwrap();
+    let name = &failing.instances[0];
+    let trouble = until("its trouble is told", || async { bench.observe().await.remove(name)?.trouble }).await;
+    assert_eq!(trouble, "its hook after start ended with code 3");
+    assert_eq!(bench.observe().await[name].phase, Phase::Starting);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Health checks of containers: tried from here, as the nodes of a cluster try theirs.
 //!
-//! Each container that has checks is attended by one task, which lives as long as the container runs. It begins anew with
+//! Each container that has checks or a hook after start is attended by one task, which lives as long as the container runs. It begins anew with
 //! every start of the process. Nothing is remembered elsewhere: the checks lie in the container's labels.
 
 use std::{
@@ -10,10 +10,9 @@ use std::{
     time::Duration,
 };
 
-use bollard::{Docker, exec::StartExecResults, models::ExecConfig, query_parameters::RestartContainerOptionsBuilder};
+use bollard::{Docker, query_parameters::RestartContainerOptionsBuilder};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_util::StreamExt as _;
 use http::{Request, header::HOST};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
@@ -23,14 +22,20 @@ use tokio::{net::TcpStream, sync::broadcast::error::RecvError, time::timeout};
 use super::{
     Shared,
     client::explain,
+    hooks,
     readiness::{Facts, inspect},
 };
-use crate::domain::healthcheck::{Check, Standing, Trial};
+use crate::{
+    domain::healthcheck::{Check, Standing, Trial},
+    scheduler::SchedulerError,
+};
 
 /// How long the first look at a process that ran before us may take.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// After so long it is asked anew whether it is still the same process.
 const ROUND: Duration = Duration::from_secs(10);
+/// Pause before a process whose hook failed is started again.
+const HOOK_PAUSE: Duration = Duration::from_secs(10);
 /// Pause before a process that is between two starts is looked at again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -49,7 +54,7 @@ pub(super) async fn attend(shared: &Arc<Shared>, container: &str) {
         let Some(started) = facts.started else { return };
         let process = Process { shared, docker, facts: &facts, started };
         tokio::select! {
-            ((), ()) = async { tokio::join!(process.watch_readiness(), process.watch_liveness()) } => {}
+            () = process.look_after() => {}
             () = process.end() => {}
         }
     }
@@ -95,6 +100,50 @@ impl Process<'_> {
         }
     }
 
+    /// First the hook, then the checks, for good.
+    async fn look_after(&self) {
+        self.after_start().await;
+        tokio::join!(self.watch_readiness(), self.watch_liveness());
+    }
+
+    /// Runs the hook after start, unless it has run. A process whose hook fails is started again.
+    async fn after_start(&self) {
+        let readiness = &self.shared.readiness;
+        let Some(command) = &self.facts.hooks.after_start else { return };
+        while !readiness.is_hooked(self.facts) {
+            let trouble = match self.run_hook(command).await {
+                Ok(0) => None,
+                Ok(code) => Some(format!("its hook after start ended with code {code}")),
+                Err(error) => Some(format!("its hook after start could not be run: {error}")),
+            };
+            readiness.note_trouble(&self.facts.id, trouble.clone());
+            if let Some(trouble) = trouble {
+                self.tell();
+                tokio::time::sleep(HOOK_PAUSE).await;
+                if self.lasts().await {
+                    self.restart(&trouble).await;
+                }
+            } else {
+                readiness.record_hook(self.facts);
+                self.tell();
+            }
+        }
+    }
+
+    /// Runs the hook after start to its end, unless the container knows that it has run.
+    async fn run_hook(&self, command: &[String]) -> Result<i64, SchedulerError> {
+        if hooks::has_run(&self.docker, self.facts).await? {
+            return Ok(0);
+        }
+        let code = hooks::run(&self.docker, &self.facts.id, command, &mut None).await?;
+        if code == 0
+            && let Err(error) = hooks::mark(&self.docker, self.facts).await
+        {
+            tracing::warn!(container.id = %self.facts.id, %error, "a hook after start may run again");
+        }
+        Ok(code)
+    }
+
     /// Waits until it has ended, or nobody wants it any more.
     async fn end(&self) {
         let mut changes = self.shared.changes.subscribe();
@@ -128,7 +177,7 @@ impl Process<'_> {
         loop {
             let outcome = trials.timely().await;
             let turned = standing.count(outcome.is_ok(), check);
-            readiness.note_trouble(&self.facts.id, outcome.err().map(|reason| format!("{} {reason}", check.trial)));
+            readiness.note_trouble(&self.facts.id, outcome.err().map(|reason| trouble(check, &reason)));
             if turned {
                 if standing.passes() {
                     // Of this start: should the process have ended meanwhile, its successor is not ready because of it.
@@ -151,7 +200,12 @@ impl Process<'_> {
             let outcome = trials.timely().await;
             let turned = standing.count(outcome.is_ok(), check);
             if turned && !standing.passes() && self.lasts().await {
-                self.restart(check, &outcome.err().unwrap_or_default()).await;
+                self.restart(&format!(
+                    "its liveness probe failed: {} {}",
+                    check.trial,
+                    outcome.err().unwrap_or_default()
+                ))
+                .await;
                 standing = Standing::new(true);
             }
             tokio::time::sleep(check.period).await;
@@ -159,21 +213,25 @@ impl Process<'_> {
     }
 
     /// Has it stopped gently and started again. That goes on when nobody waits for it any more, as its end is noticed.
-    async fn restart(&self, check: &Check, reason: &str) {
+    async fn restart(&self, reason: &str) {
         let (id, grace) = (self.facts.id.clone(), self.facts.grace);
-        let trial = check.trial.to_string();
-        tracing::info!(container.id = id, trial, reason, "a process failed its liveness probe and is started again");
-        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
-        let options = RestartContainerOptionsBuilder::new().t(seconds).build();
+        let hook = self.facts.hooks.before_stop.clone();
+        tracing::info!(container.id = id, reason, "a process is started again");
         let docker = self.docker.clone().with_timeout(grace.saturating_add(Duration::from_mins(1)));
         let restart = tokio::spawn(async move {
+            let left = hooks::before_stop(&docker, &id, hook.as_deref(), grace).await;
+            let seconds = i32::try_from(left.as_secs()).unwrap_or(i32::MAX);
+            let options = RestartContainerOptionsBuilder::new().t(seconds).build();
             if let Err(error) = docker.restart_container(&id, Some(options)).await {
-                let error = explain(error);
-                tracing::warn!(container.id = id, %error, "a process that failed its liveness probe could not be started again");
+                tracing::warn!(container.id = id, error = %explain(error), "a process could not be started again");
             }
         });
         drop(restart.await);
     }
+}
+
+fn trouble(check: &Check, reason: &str) -> String {
+    format!("its readiness probe did not pass: {} {reason}", check.trial)
 }
 
 /// The trials of one check.
@@ -211,42 +269,15 @@ impl Trials<'_> {
     }
 
     async fn exec(&mut self, command: &[String]) -> Result<(), String> {
+        let engine = |error: SchedulerError| error.to_string();
         if let Some(id) = &self.unfinished {
-            if self.exit_code(id).await?.is_none() {
+            if hooks::exit_code(self.docker, id).await.map_err(engine)?.is_none() {
                 return Err("has not ended since it was run before".to_owned());
             }
             self.unfinished = None;
         }
-        let engine = |error| explain(error).to_string();
-        let config = ExecConfig {
-            cmd: Some(command.to_vec()),
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            ..ExecConfig::default()
-        };
-        let id = self.docker.create_exec(&self.facts.id, config).await.map_err(engine)?.id;
-        self.unfinished = Some(id.clone());
-        if let StartExecResults::Attached { mut output, .. } =
-            self.docker.start_exec(&id, None).await.map_err(engine)?
-        {
-            while let Some(piece) = output.next().await {
-                drop(piece);
-            }
-        }
-        let code = loop {
-            if let Some(code) = self.exit_code(&id).await? {
-                break code;
-            }
-            tokio::time::sleep(PAUSE).await;
-        };
-        self.unfinished = None;
+        let code = hooks::run(self.docker, &self.facts.id, command, &mut self.unfinished).await.map_err(engine)?;
         if code == 0 { Ok(()) } else { Err(format!("ended with code {code}")) }
-    }
-
-    /// How a command ended; none while it runs.
-    async fn exit_code(&self, id: &str) -> Result<Option<i64>, String> {
-        let told = self.docker.inspect_exec(id).await.map_err(|error| explain(error).to_string())?;
-        Ok(told.exit_code.filter(|_| told.running == Some(false)))
     }
 }
 

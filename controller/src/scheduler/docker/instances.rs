@@ -15,7 +15,7 @@ use bollard::{
     },
     query_parameters::{
         AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
-        RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
+        RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StopContainerOptionsBuilder,
     },
 };
 use futures_util::{
@@ -27,12 +27,12 @@ use uuid::Uuid;
 use super::{
     Shared,
     client::{explain, if_present, is_absent, refusal},
-    image,
+    hooks, image,
     labels::{APP, Container, INSTALLATION, Nameplate, container_name, filter, stopping_name},
     readiness,
 };
 use crate::{
-    domain::{instance::InstanceName, limits::Limits},
+    domain::{healthcheck::Checks, instance::InstanceName, lifecycle::Hooks, limits::Limits},
     scheduler::{Command, Group, SchedulerError, Template},
 };
 
@@ -239,6 +239,7 @@ fn describe(shared: &Shared, order: &Order<'_>, network: &str, address: Ipv4Addr
         Command::Shell { shell, line } => (Some(vec![shell.clone(), "-c".to_owned()]), Some(vec![line.clone()])),
         Command::Exec(arguments) => (Some(arguments.clone()), None),
     };
+    let (no_checks, no_hooks) = (Checks::default(), Hooks::default());
     let nameplate = Nameplate {
         app: order.app,
         instance: order.instance,
@@ -247,7 +248,8 @@ fn describe(shared: &Shared, order: &Order<'_>, network: &str, address: Ipv4Addr
         port: template.port,
         address,
         grace: template.grace,
-        checks: &template.checks,
+        checks: if order.one_off.is_some() { &no_checks } else { &template.checks },
+        hooks: if order.one_off.is_some() { &no_hooks } else { &template.hooks },
         one_off: order.one_off,
     };
     let endpoint = EndpointSettings {
@@ -337,7 +339,11 @@ pub(super) async fn stop(docker: &Docker, container: &Container) -> Result<(), S
     if container.one_off.is_none() {
         // The engine itself counts the grace period and kills at its end, whether we live or not.
         let patience = container.grace + std::time::Duration::from_mins(1);
-        if_present(docker.clone().with_timeout(patience).stop_container(&container.id, None).await)?;
+        let hook = container.hooks.before_stop.as_deref().filter(|_| !container.is_at_rest());
+        let left = hooks::before_stop(docker, &container.id, hook, container.grace).await;
+        let seconds = i32::try_from(left.as_secs()).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::new().t(seconds).build();
+        if_present(docker.clone().with_timeout(patience).stop_container(&container.id, Some(options)).await)?;
     }
     discard(docker, &container.id).await
 }

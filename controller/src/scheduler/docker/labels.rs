@@ -7,7 +7,7 @@ use paas_api::{ProcessType, ReleaseVersion};
 use uuid::Uuid;
 
 use crate::{
-    domain::{healthcheck::Checks, instance::InstanceName},
+    domain::{healthcheck::Checks, instance::InstanceName, lifecycle::Hooks},
     scheduler::AppKey,
 };
 
@@ -22,6 +22,8 @@ pub(super) const ADDRESS: &str = "paas.address";
 pub(super) const GRACE: &str = "paas.grace";
 /// The health checks as JSON; empty when there are none.
 pub(super) const CHECKS: &str = "paas.checks";
+/// The hooks as JSON; empty when there are none.
+pub(super) const HOOKS: &str = "paas.hooks";
 /// Seconds that a one-off may live; empty on everything else.
 pub(super) const ONE_OFF: &str = "paas.one-off";
 
@@ -36,6 +38,7 @@ pub(super) struct Nameplate<'a> {
     pub(super) address: Ipv4Addr,
     pub(super) grace: Duration,
     pub(super) checks: &'a Checks,
+    pub(super) hooks: &'a Hooks,
     pub(super) one_off: Option<Duration>,
 }
 
@@ -45,6 +48,8 @@ impl Nameplate<'_> {
         let optional = |value: Option<u64>| value.map(|number| number.to_string()).unwrap_or_default();
         let checks = if self.checks.is_empty() { None } else { serde_json::to_string(self.checks).ok() };
         let checks = checks.unwrap_or_default();
+        let hooks = if self.hooks.is_empty() { None } else { serde_json::to_string(self.hooks).ok() };
+        let hooks = hooks.unwrap_or_default();
         [
             (INSTALLATION, installation.to_owned()),
             (APP, self.app.id.to_string()),
@@ -56,6 +61,7 @@ impl Nameplate<'_> {
             (ADDRESS, self.address.to_string()),
             (GRACE, self.grace.as_secs().to_string()),
             (CHECKS, checks),
+            (HOOKS, hooks),
             (ONE_OFF, optional(self.one_off.map(|limit| limit.as_secs()))),
         ]
         .into_iter()
@@ -75,6 +81,7 @@ pub(super) struct Container {
     pub(super) port: Option<u16>,
     pub(super) address: Option<Ipv4Addr>,
     pub(super) grace: Duration,
+    pub(super) hooks: Hooks,
     pub(super) one_off: Option<Duration>,
     pub(super) state: State,
     /// Seconds since 1970.
@@ -102,6 +109,7 @@ impl Container {
             port: label(PORT).and_then(|text| text.parse().ok()),
             address: label(ADDRESS).and_then(|text| text.parse().ok()),
             grace: Duration::from_secs(label(GRACE).and_then(|text| text.parse().ok()).unwrap_or(0)),
+            hooks: label(HOOKS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
             one_off: label(ONE_OFF).and_then(|text| text.parse().ok()).map(Duration::from_secs),
             state: summary.state.unwrap_or(State::EMPTY),
             created: summary.created.unwrap_or(0),

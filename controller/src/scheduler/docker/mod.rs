@@ -7,11 +7,13 @@
 //! | `subnet`, `network` | one network per app, fixed addresses |
 //! | `instances` | making, starting, stopping |
 //! | `readiness`, `checks`, `events` | who is ready, who is to be started again, who ended |
+//! | `hooks` | commands after starts and before stops |
 //! | `image`, `logs`, `one_off` | the rest of the contract |
 
 mod checks;
 mod client;
 mod events;
+mod hooks;
 mod image;
 mod instances;
 mod labels;

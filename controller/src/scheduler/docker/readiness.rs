@@ -16,10 +16,11 @@ use uuid::Uuid;
 use super::{
     Shared, checks,
     client::if_present,
-    labels::{ADDRESS, APP, CHECKS, GRACE, PORT, is_stopping},
+    hooks,
+    labels::{ADDRESS, APP, CHECKS, GRACE, HOOKS, PORT, is_stopping},
 };
 use crate::{
-    domain::healthcheck::Checks,
+    domain::{healthcheck::Checks, lifecycle::Hooks},
     scheduler::{Exit, STABILITY_WINDOW, SchedulerError},
 };
 
@@ -38,6 +39,7 @@ pub(super) struct Facts {
     pub(super) address: Option<Ipv4Addr>,
     target: Option<SocketAddr>,
     pub(super) checks: Checks,
+    pub(super) hooks: Hooks,
     pub(super) grace: Duration,
     /// Nobody wants it any more.
     pub(super) stopping: bool,
@@ -63,6 +65,7 @@ impl Facts {
             address,
             target: address.zip(port).map(SocketAddr::from),
             checks: labels.get(CHECKS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
+            hooks: labels.get(HOOKS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
             grace: Duration::from_secs(labels.get(GRACE).and_then(|text| text.parse().ok()).unwrap_or(0)),
             stopping: inspected.name.as_deref().is_some_and(is_stopping),
             running: state.running.unwrap_or(false) && !restarting,
@@ -74,6 +77,11 @@ impl Facts {
                 out_of_memory: state.oom_killed.unwrap_or(false),
             },
         })
+    }
+
+    /// Whether somebody has to look after its processes while they run.
+    fn needs_attendance(&self) -> bool {
+        !self.checks.is_empty() || self.hooks.after_start.is_some()
     }
 }
 
@@ -97,10 +105,12 @@ pub(super) struct Readiness {
 struct Memory {
     /// Start of the process that was found ready.
     ready: HashMap<String, DateTime<Utc>>,
+    /// Start of the process after which its hook has run.
+    hooked: HashMap<String, DateTime<Utc>>,
     watched: HashSet<String>,
-    /// Those whose checks are tried, by id.
+    /// Those that are looked after, by id.
     attended: HashSet<String>,
-    /// What the last trial of their readiness found wrong.
+    /// What the last trial of their readiness, or their hook, found wrong.
     troubles: HashMap<String, String>,
     ends: HashMap<String, Exit>,
     /// Something in them was killed for want of memory since their last end.
@@ -123,12 +133,24 @@ impl Readiness {
         }
     }
 
+    /// Whether the hook after this start has run, if there is one.
+    pub(super) fn is_hooked(&self, facts: &Facts) -> bool {
+        facts.hooks.after_start.is_none()
+            || (facts.started.is_some() && self.memory().hooked.get(&facts.id) == facts.started.as_ref())
+    }
+
+    pub(super) fn record_hook(&self, facts: &Facts) {
+        if let Some(started) = facts.started {
+            self.memory().hooked.insert(facts.id.clone(), started);
+        }
+    }
+
     /// The process is not ready any more.
     pub(super) fn retract(&self, id: &str) {
         self.memory().ready.remove(id);
     }
 
-    /// Notes what the last trial of its readiness found wrong, or that it found nothing.
+    /// Notes why it is not ready, or that nothing is wrong.
     pub(super) fn note_trouble(&self, id: &str, trouble: Option<String>) {
         let mut memory = self.memory();
         match trouble {
@@ -137,7 +159,7 @@ impl Readiness {
         }
     }
 
-    /// What the last trial of its readiness found wrong.
+    /// Why it is not ready, as far as that is known.
     pub(super) fn trouble(&self, id: &str) -> Option<String> {
         self.memory().troubles.get(id).cloned()
     }
@@ -166,6 +188,7 @@ impl Readiness {
         memory.ready.remove(id);
         memory.ends.remove(id);
         memory.troubles.remove(id);
+        memory.hooked.remove(id);
         memory.starved.remove(id);
     }
 }
@@ -176,17 +199,17 @@ pub(super) async fn is_ready(shared: &Arc<Shared>, facts: &Facts) -> bool {
     if !facts.running {
         return false;
     }
-    if !facts.checks.is_empty() && !shared.readiness.memory().attended.contains(&facts.id) {
+    if facts.needs_attendance() && !shared.readiness.memory().attended.contains(&facts.id) {
         // Nobody has tried it since it started, if that was before we came.
-        if let Some(check) = &facts.checks.readiness
-            && facts.started.is_some_and(|started| started < shared.began)
-            && !shared.readiness.is_known(facts)
+        if facts.started.is_some_and(|started| started < shared.began)
             && let Ok(docker) = shared.client.engine().await
-            && checks::look(&docker, facts, check).await
         {
-            shared.readiness.record(facts);
+            look_first(shared, &docker, facts).await;
         }
         watch(shared, facts.id.clone());
+    }
+    if !shared.readiness.is_hooked(facts) {
+        return false;
     }
     if facts.checks.readiness.is_some() {
         return shared.readiness.is_known(facts);
@@ -207,6 +230,21 @@ pub(super) async fn is_ready(shared: &Arc<Shared>, facts: &Facts) -> bool {
     }
     watch(shared, facts.id.clone());
     false
+}
+
+/// The first look at a process that ran before we came.
+async fn look_first(shared: &Shared, docker: &Docker, facts: &Facts) {
+    let readiness = &shared.readiness;
+    if !readiness.is_hooked(facts) && hooks::has_run(docker, facts).await.unwrap_or(false) {
+        readiness.record_hook(facts);
+    }
+    if let Some(check) = &facts.checks.readiness
+        && readiness.is_hooked(facts)
+        && !readiness.is_known(facts)
+        && checks::look(docker, facts, check).await
+    {
+        readiness.record(facts);
+    }
 }
 
 fn remaining_window(started: DateTime<Utc>) -> Duration {
@@ -236,7 +274,7 @@ pub(super) fn watch(shared: &Arc<Shared>, container: String) {
     });
 }
 
-/// Has the checks of a container tried for as long as it runs, once and not twice at a time.
+/// Has a container looked after for as long as it runs, by one task and not by two.
 async fn attend(shared: &Arc<Shared>, id: &str) {
     if !shared.readiness.memory().attended.insert(id.to_owned()) {
         return;
@@ -254,7 +292,7 @@ async fn until_ready(shared: &Arc<Shared>, container: &str) -> Option<Uuid> {
         if !facts.running {
             return None;
         }
-        if !facts.checks.is_empty() {
+        if facts.needs_attendance() {
             let (shared, id) = (Arc::clone(shared), facts.id.clone());
             tokio::spawn(async move {
                 tokio::select! {
@@ -263,7 +301,7 @@ async fn until_ready(shared: &Arc<Shared>, container: &str) -> Option<Uuid> {
                 }
             });
         }
-        if facts.checks.readiness.is_some() {
+        if facts.checks.readiness.is_some() || !shared.readiness.is_hooked(&facts) {
             return None;
         }
         let Some(target) = facts.target else {

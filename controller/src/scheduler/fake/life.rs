@@ -5,7 +5,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
-use super::Engine;
+use super::{Engine, Instance};
 use crate::{
     domain::instance::InstanceName,
     scheduler::{Exit, LogLine, Phase},
@@ -24,6 +24,8 @@ pub(super) async fn live(engine: Arc<Engine>, name: InstanceName, stop: Cancella
         () = stop.cancelled() => false,
     };
     if !ended_well {
+        let hook = |instance: &Instance| spoken(instance.hooks.before_stop.as_deref()).into_iter().collect();
+        print(&engine, &name, hook);
         let patience = engine.state().instances.get(&name).filter(|of| of.script.stubborn).map(|of| of.grace);
         tokio::time::sleep(patience.unwrap_or_default()).await;
     }
@@ -104,30 +106,46 @@ struct Course {
 
 fn start(engine: &Engine, name: &InstanceName) -> Option<Course> {
     let mut course = None;
-    let mut printed = Vec::new();
+    print(engine, name, |instance| {
+        let hook = spoken(instance.hooks.after_start.as_deref());
+        instance.script.print.iter().cloned().chain(hook).collect()
+    });
     engine.change(name, |instance| {
         instance.started = Some(Utc::now());
-        for text in &instance.script.print {
-            let line = LogLine {
-                moment: Utc::now(),
-                instance: name.clone(),
-                process_type: instance.process_type.clone(),
-                release: instance.release,
-                text: text.clone(),
-            };
-            printed.push((instance.app, line.clone()));
-            instance.log.push(line);
-        }
-        let excess = instance.log.len().saturating_sub(LINES_KEPT);
-        instance.log.drain(..excess);
         course = Some(Course {
             ready_after: instance.script.ready_after(instance.address.is_some(), &instance.checks),
             exit: instance.script.exit,
             restarted_after: instance.script.restarted_after(&instance.checks),
         });
     });
+    course
+}
+
+/// What a hook says that does nothing but `echo` something.
+fn spoken(hook: Option<&[String]>) -> Option<String> {
+    let words = hook?.last()?.strip_prefix("echo ")?;
+    Some(words.split(" >").next().unwrap_or(words).to_owned())
+}
+
+/// Has an instance print lines.
+fn print(engine: &Engine, name: &InstanceName, texts: impl FnOnce(&Instance) -> Vec<String>) {
+    let mut printed = Vec::new();
+    engine.change(name, |instance| {
+        for text in texts(instance) {
+            let line = LogLine {
+                moment: Utc::now(),
+                instance: name.clone(),
+                process_type: instance.process_type.clone(),
+                release: instance.release,
+                text,
+            };
+            printed.push((instance.app, line.clone()));
+            instance.log.push(line);
+        }
+        let excess = instance.log.len().saturating_sub(LINES_KEPT);
+        instance.log.drain(..excess);
+    });
     for line in printed {
         drop(engine.lines.send(line));
     }
-    course
 }

@@ -36,6 +36,7 @@ use super::{
 use crate::domain::{
     healthcheck::Checks,
     instance::InstanceName,
+    lifecycle::Hooks,
     registry::{Credentials, host_of},
     tags::Labels,
 };
@@ -73,6 +74,7 @@ struct Instance {
     address: Option<SocketAddr>,
     grace: Duration,
     checks: Checks,
+    hooks: Hooks,
     script: Script,
     phase: Phase,
     started: Option<DateTime<Utc>>,
@@ -85,7 +87,8 @@ struct Instance {
 impl Instance {
     fn trouble(&self) -> Option<String> {
         let check = self.checks.readiness.as_ref()?;
-        (self.phase == Phase::Starting && self.script.never_ready).then(|| format!("{} failed", check.trial))
+        (self.phase == Phase::Starting && self.script.never_ready)
+            .then(|| format!("its readiness probe did not pass: {} failed", check.trial))
     }
 }
 
@@ -148,6 +151,7 @@ impl FakeScheduler {
             address: group.template.port.map(|port| (address, port).into()),
             grace: group.template.grace,
             checks: group.template.checks.clone(),
+            hooks: group.template.hooks.clone(),
             script: script.clone(),
             phase: Phase::Starting,
             started: None,

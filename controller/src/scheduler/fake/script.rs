@@ -129,7 +129,7 @@ impl Script {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{healthcheck::Checks, limits::Limits};
+    use crate::domain::{healthcheck::Checks, lifecycle::Hooks, limits::Limits};
 
     fn template(image: &str, words: &str) -> Template {
         Template {
@@ -139,6 +139,7 @@ mod tests {
             port: None,
             grace: Duration::ZERO,
             limits: Limits::default(),
+            hooks: Hooks::default(),
             checks: Checks::default(),
             credentials: None,
         }
