@@ -1,7 +1,8 @@
 //! Health checks of containers: tried from here, as the nodes of a cluster try theirs.
 //!
-//! Each container that has checks or a hook after start is attended by one task, which lives as long as the container runs. It begins anew with
-//! every start of the process. Nothing is remembered elsewhere: the checks lie in the container's labels.
+//! Each container that has checks or a hook after start is attended by one task, which lives as long as the container
+//! runs. It begins anew with every start of the process. Nothing is remembered elsewhere: the checks lie in the
+//! container's labels.
 
 use std::{
     future::pending,
