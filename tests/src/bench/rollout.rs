@@ -25,7 +25,7 @@ use super::{
 use crate::{App, docker as engine, random_name, succeed};
 
 /// A visitor looks again after this: seldom enough not to take the processor from what is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(30);
 const BOUND: Bound = Bound::RatioAtMost { aim: 1.15, must: 1.5 };
 
