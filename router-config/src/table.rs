@@ -285,7 +285,7 @@ mod tests {
                 hosts: vec!["a.b".parse().unwrap()],
                 maintenance,
                 whitelist: whitelist.clone(),
-                targets: vec![],
+                ..Route::default()
             };
             let table = LookupTable::new(&Table { version: 1, routes: vec![route] }, |_| unreachable!());
             let route = table.lookup("a.b").unwrap();

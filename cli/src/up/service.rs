@@ -115,7 +115,9 @@ impl Service {
         }
         let mut command = self.launch.command(paas, &run.join(format!("{}.pid", self.name)));
         if self.name != CONTROLLER {
-            CONTROLLERS_OWN.iter().for_each(|name| drop(command.env_remove(name)));
+            for name in CONTROLLERS_OWN {
+                command.env_remove(name);
+            }
         }
         command.stdin(Stdio::null()).spawn()
     }
