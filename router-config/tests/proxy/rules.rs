@@ -250,7 +250,7 @@ async fn requests_of_an_app_are_logged_when_its_owner_wants_it() {
         assert_eq!(visitor.reply().await.status, 200);
     }
     let line = tokio::task::spawn_blocking(move || {
-        BufReader::new(stderr).lines().map_while(Result::ok).find(|line| line.contains(" request"))
+        BufReader::new(stderr).lines().map_while(Result::ok).find(|line| line.contains("http.path"))
     });
     let line = in_time(line).await.unwrap();
     let _ = child.kill();
