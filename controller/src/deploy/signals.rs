@@ -25,6 +25,8 @@ pub enum Signal {
     Routes,
     /// What the routers say of themselves.
     Routers,
+    /// Somebody may have lost a token or a right.
+    Access,
     /// Anything: signals were lost.
     Everything,
 }
@@ -40,7 +42,7 @@ pub struct Signals {
 /// A connection that was silent for this long is asked whether it is still there, and given as long to answer.
 const SILENCE: Duration = Duration::from_secs(5);
 
-const CHANNELS: [&str; 4] = ["paas_app", "paas_progress", "paas_routes", "paas_routers"];
+const CHANNELS: [&str; 5] = ["paas_app", "paas_progress", "paas_routes", "paas_routers", "paas_access"];
 
 impl Signals {
     /// Starts to listen; goes on through outages of Postgres.
@@ -123,6 +125,7 @@ async fn forward(
             "paas_progress" => id().map(Signal::Progress),
             "paas_routes" => Some(Signal::Routes),
             "paas_routers" => Some(Signal::Routers),
+            "paas_access" => Some(Signal::Access),
             _ => None,
         };
         if let Some(signal) = signal {

@@ -21,6 +21,9 @@ pub const VARIABLE: &str = "PAAS_FAKE";
 /// | `exit-after=<ms>` | ends after so long |
 /// | `stubborn` | ignores SIGTERM |
 /// | `hang` | a one-off that does not end |
+/// | `cat` | a one-off that prints what is sent to it, until that ends |
+/// | `size` | a one-off that prints the size of its terminal whenever that changes |
+/// | `catch` | a one-off that prints `caught` and ends with code 7 when it is interrupted |
 /// | `memory=<bytes>` | takes so much memory, and is killed right after its start when that is more than its limit |
 /// | `print=<text>` | prints a line at its start; may be given more than once |
 /// | `refused` | cannot be started |
@@ -33,6 +36,9 @@ pub(super) struct Script {
     pub(super) sick_after: Option<Duration>,
     pub(super) stubborn: bool,
     pub(super) hang: bool,
+    pub(super) cat: bool,
+    pub(super) size: bool,
+    pub(super) catch: bool,
     pub(super) memory: u64,
     pub(super) memory_limit: Option<u64>,
     pub(super) print: Vec<String>,
@@ -93,6 +99,9 @@ impl Script {
             "sick-after" => self.sick_after = Some(milliseconds(0)),
             "stubborn" => self.stubborn = true,
             "hang" => self.hang = true,
+            "cat" => (self.hang, self.cat) = (true, true),
+            "size" => (self.hang, self.size) = (true, true),
+            "catch" => (self.hang, self.catch) = (true, true),
             "memory" => self.memory = value.and_then(|text| text.parse().ok()).unwrap_or(0),
             "print" => self.print.push(value.unwrap_or_default().to_owned()),
             "refused" => self.trouble = Some(Trouble::Refused),
