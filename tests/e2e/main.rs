@@ -7,6 +7,7 @@ mod bad_input;
 mod concurrency;
 mod crash;
 mod isolation;
+mod one_off;
 mod push;
 mod rollout;
 mod tour;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         bad_input::scenarios(),
         concurrency::scenarios(),
         isolation::scenarios(),
+        one_off::scenarios(),
         rollout::scenarios(),
         crash::scenarios(),
     ];
