@@ -6,6 +6,7 @@ mod commands;
 mod context;
 mod env_file;
 mod error;
+mod pairs;
 mod plugin;
 mod printer;
 mod profile;
