@@ -20,7 +20,7 @@ use crate::{
         one_offs::{NewOneOff, Shown, Standing},
     },
     domain::{app::App, instance::InstanceName, user::User},
-    scheduler::{Attached, OneOff, OneOffEvent, OneOffInput, SchedulerError, TerminalSize},
+    scheduler::{Attached, ObservedOneOff, OneOff, OneOffEvent, OneOffInput, SchedulerError, TerminalSize},
 };
 
 /// Most one-off processes of an app at a time.
@@ -278,7 +278,7 @@ async fn sweep(platform: &Platform) -> Result<(), SweepError> {
     }
     for standing in &known {
         let seen = observed.iter().find(|one_off| one_off.name == standing.name);
-        let Some((level, words)) = verdict(standing, seen.map(|one_off| one_off.exit)) else { continue };
+        let Some((level, words)) = verdict(standing, seen) else { continue };
         platform.scheduler.end_one_off(standing.app, &standing.name).await?;
         if db::one_offs::delete(&mut db, standing.app, standing.name.as_str()).await? {
             events::insert(&mut db, standing.app, level, &format!("{} {words}", standing.name)).await?;
@@ -288,10 +288,11 @@ async fn sweep(platform: &Platform) -> Result<(), SweepError> {
     Ok(())
 }
 
-/// What becomes of a process, in words; none while it is well. `seen`: whether it exists, and how it ended.
-fn verdict(standing: &Standing, seen: Option<Option<i32>>) -> Option<(Level, String)> {
+/// What becomes of a process, in words; none while it is well.
+fn verdict(standing: &Standing, seen: Option<&ObservedOneOff>) -> Option<(Level, String)> {
     match seen {
-        Some(Some(code)) if standing.detached => {
+        Some(ObservedOneOff { exit: Some(code), .. }) if standing.detached => {
+            let code = *code;
             let level = if code == 0 { Level::Info } else { Level::Warn };
             Some((level, format!("ended with code {code}")))
         }
@@ -313,22 +314,26 @@ mod tests {
         Standing { name, app: Uuid::nil(), detached, overdue: false, silence: 1.0, age: 5.0 }
     }
 
-    fn words(standing: &Standing, seen: Option<Option<i32>>) -> Option<String> {
+    fn seen(exit: Option<i32>) -> ObservedOneOff {
+        ObservedOneOff { app: Uuid::nil(), name: "hello-run-v2-abcde".parse().unwrap(), exit }
+    }
+
+    fn words(standing: &Standing, seen: Option<&ObservedOneOff>) -> Option<String> {
         verdict(standing, seen).map(|(_, words)| words)
     }
 
     #[test]
     fn what_is_well_goes_on() {
         for detached in [true, false] {
-            assert_eq!(words(&standing(detached), Some(None)), None);
+            assert_eq!(words(&standing(detached), Some(&seen(None))), None);
             assert_eq!(words(&standing(detached), None), None, "it may be about to start");
         }
-        assert_eq!(words(&standing(false), Some(Some(0))), None, "its session tells its end");
+        assert_eq!(words(&standing(false), Some(&seen(Some(0)))), None, "its session tells its end");
     }
 
     #[test]
     fn what_has_ended_is_told_of() {
-        assert_eq!(words(&standing(true), Some(Some(3))).as_deref(), Some("ended with code 3"));
+        assert_eq!(words(&standing(true), Some(&seen(Some(3)))).as_deref(), Some("ended with code 3"));
         let lost = Standing { age: 200.0, ..standing(true) };
         assert_eq!(words(&lost, None).as_deref(), Some("is gone"));
     }
@@ -336,11 +341,11 @@ mod tests {
     #[test]
     fn what_nobody_wants_is_ended() {
         let silent = Standing { silence: 31.0, ..standing(false) };
-        for seen in [None, Some(None), Some(Some(0))] {
-            assert!(words(&silent, seen).unwrap().contains("nobody"), "{seen:?}");
+        for seen in [None, Some(seen(None)), Some(seen(Some(0)))] {
+            assert!(words(&silent, seen.as_ref()).unwrap().contains("nobody"), "{seen:?}");
         }
         let overdue = Standing { overdue: true, ..standing(true) };
-        assert!(words(&overdue, Some(None)).unwrap().contains("time"));
-        assert_eq!(words(&Standing { silence: 1e6, ..standing(true) }, Some(None)), None);
+        assert!(words(&overdue, Some(&seen(None))).unwrap().contains("time"));
+        assert_eq!(words(&Standing { silence: 1e6, ..standing(true) }, Some(&seen(None))), None);
     }
 }

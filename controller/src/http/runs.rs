@@ -44,11 +44,11 @@ const DETACHED: Duration = Duration::from_hours(24);
 
 async fn list(access: AppAccess, State(api): State<Api>) -> Answer<Json<OneOffs>> {
     let found = one_off::list(api.platform(), &access.app).await?;
-    let results: Vec<OneOff> = found.into_iter().map(|(shown, command)| show(shown, command)).collect();
+    let results: Vec<OneOff> = found.into_iter().map(|(shown, command)| show(&shown, command)).collect();
     Ok(Json(OneOffs { count: results.len(), results }))
 }
 
-fn show(shown: Shown, command: String) -> OneOff {
+fn show(shown: &Shown, command: String) -> OneOff {
     OneOff {
         name: shown.name.to_string(),
         command,
@@ -66,7 +66,7 @@ async fn detach(access: AppAccess, State(api): State<Api>, mut fields: Fields) -
     let (platform, app, user) = (api.platform().clone(), access.app, access.user);
     let order = Order::plain(command.clone(), DETACHED);
     let started = follow::record(async move { one_off::detach(&platform, &user, &app, order).await }).await?;
-    Ok((StatusCode::CREATED, Json(show(started, command))))
+    Ok((StatusCode::CREATED, Json(show(&started, command))))
 }
 
 async fn stop(

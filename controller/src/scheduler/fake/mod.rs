@@ -237,7 +237,9 @@ impl Scheduler for FakeScheduler {
     async fn remove(&self, app: Uuid) -> Result<(), SchedulerError> {
         let mut changes = self.engine.changes.subscribe();
         let one_offs: Vec<_> = self.one_offs().await?.into_iter().filter(|one_off| one_off.app == app).collect();
-        one_offs.iter().for_each(|one_off| self.engine.end_one_off(app, &one_off.name));
+        for one_off in &one_offs {
+            self.engine.end_one_off(app, &one_off.name);
+        }
         loop {
             let mut left = false;
             for instance in self.engine.answer()?.instances.values_mut().filter(|instance| instance.app == app) {

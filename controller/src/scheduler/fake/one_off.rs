@@ -11,7 +11,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Engine, script::Script};
+use super::{
+    Engine,
+    script::{Answers, Script},
+};
 use crate::{
     domain::instance::InstanceName,
     scheduler::{Attached, Channel, LogLine, OneOff, OneOffEvent, OneOffInput, Signal, TerminalSize},
@@ -68,19 +71,20 @@ pub(super) fn attend(engine: &Arc<Engine>, one_off: &OneOff, mut script: Script)
     let removal = Removal(Arc::clone(engine), one_off.app.id, one_off.name.clone());
     let (input, mut orders) = mpsc::channel(16);
     let (limit, terminal) = (one_off.limit, one_off.terminal);
-    if !one_off.input && script.cat {
-        (script.hang, script.cat) = (false, false);
+    if !one_off.input && script.answers == Some(Answers::Input) {
+        (script.hang, script.answers) = (false, None);
     }
-    if script.cat || script.size {
+    if matches!(script.answers, Some(Answers::Input | Answers::Size)) {
         script.print.clear();
     }
+    let answers = script.answers;
     let events = stream! {
         let removal = removal;
         let said = |text: Bytes| OneOffEvent::Output(Channel::Output, text);
         for line in &script.print {
             yield said(Bytes::from(format!("{line}\n")));
         }
-        if let Some(size) = terminal.filter(|_| script.size) {
+        if let Some(size) = terminal.filter(|_| answers == Some(Answers::Size)) {
             yield said(size_line(size));
         }
         let (code, after) = if script.hang { (KILLED, limit) } else { script.exit.unwrap_or_default() };
@@ -93,10 +97,10 @@ pub(super) fn attend(engine: &Arc<Engine>, one_off: &OneOff, mut script: Script)
                 () = stop.cancelled() => break KILLED,
                 order = orders.recv(), if open => match order {
                     None => open = false,
-                    Some(OneOffInput::Bytes(bytes)) if script.cat => yield said(bytes),
-                    Some(OneOffInput::End) if script.cat => break 0,
-                    Some(OneOffInput::Resize(size)) if script.size => yield said(size_line(size)),
-                    Some(OneOffInput::Signal(Signal::Interrupt)) if script.catch => {
+                    Some(OneOffInput::Bytes(bytes)) if answers == Some(Answers::Input) => yield said(bytes),
+                    Some(OneOffInput::End) if answers == Some(Answers::Input) => break 0,
+                    Some(OneOffInput::Resize(size)) if answers == Some(Answers::Size) => yield said(size_line(size)),
+                    Some(OneOffInput::Signal(Signal::Interrupt)) if answers == Some(Answers::Interrupt) => {
                         yield said(Bytes::from_static(b"caught\n"));
                         break 7;
                     }

@@ -36,13 +36,22 @@ pub(super) struct Script {
     pub(super) sick_after: Option<Duration>,
     pub(super) stubborn: bool,
     pub(super) hang: bool,
-    pub(super) cat: bool,
-    pub(super) size: bool,
-    pub(super) catch: bool,
+    pub(super) answers: Option<Answers>,
     pub(super) memory: u64,
     pub(super) memory_limit: Option<u64>,
     pub(super) print: Vec<String>,
     pub(super) trouble: Option<Trouble>,
+}
+
+/// What a one-off answers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answers {
+    /// What is sent to it.
+    Input,
+    /// Another size of its terminal.
+    Size,
+    /// An interrupt.
+    Interrupt,
 }
 
 /// Why a process does not even start.
@@ -99,9 +108,9 @@ impl Script {
             "sick-after" => self.sick_after = Some(milliseconds(0)),
             "stubborn" => self.stubborn = true,
             "hang" => self.hang = true,
-            "cat" => (self.hang, self.cat) = (true, true),
-            "size" => (self.hang, self.size) = (true, true),
-            "catch" => (self.hang, self.catch) = (true, true),
+            "cat" => (self.hang, self.answers) = (true, Some(Answers::Input)),
+            "size" => (self.hang, self.answers) = (true, Some(Answers::Size)),
+            "catch" => (self.hang, self.answers) = (true, Some(Answers::Interrupt)),
             "memory" => self.memory = value.and_then(|text| text.parse().ok()).unwrap_or(0),
             "print" => self.print.push(value.unwrap_or_default().to_owned()),
             "refused" => self.trouble = Some(Trouble::Refused),
