@@ -15,12 +15,3 @@ CREATE TABLE one_offs (
 );
 CREATE INDEX one_offs_app ON one_offs (app_id, created);
 CREATE INDEX one_offs_user ON one_offs (user_id);
-
--- Whoever holds a connection open on somebody's behalf looks again whether that somebody still may.
-CREATE FUNCTION tell_of_lost_access() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN PERFORM pg_notify('paas_access', ''); RETURN NULL; END $$;
-CREATE TRIGGER tokens_tell AFTER DELETE ON tokens FOR EACH STATEMENT EXECUTE FUNCTION tell_of_lost_access();
-CREATE TRIGGER collaborators_tell AFTER DELETE ON collaborators FOR EACH STATEMENT EXECUTE FUNCTION tell_of_lost_access();
-CREATE TRIGGER users_tell AFTER DELETE OR UPDATE OF is_superuser ON users FOR EACH STATEMENT
-    EXECUTE FUNCTION tell_of_lost_access();
-CREATE TRIGGER apps_tell AFTER UPDATE OF owner_id ON apps FOR EACH STATEMENT EXECUTE FUNCTION tell_of_lost_access();

@@ -28,6 +28,7 @@ mod run;
 mod runs;
 mod tags;
 mod timeouts;
+mod tokens;
 mod transfer;
 pub(crate) mod up;
 mod users;
@@ -80,6 +81,8 @@ pub(crate) enum Command {
     #[command(flatten)]
     Timeouts(timeouts::Command),
     #[command(flatten)]
+    Tokens(tokens::Command),
+    #[command(flatten)]
     Users(users::Command),
     #[command(flatten)]
     Whitelist(whitelist::Command),
@@ -115,6 +118,7 @@ impl Command {
             Self::Runs(command) => command.run(context).await,
             Self::Tags(command) => command.run(context).await,
             Self::Timeouts(command) => command.run(context).await,
+            Self::Tokens(command) => command.run(context).await,
             Self::Users(command) => command.run(context).await,
             Self::Whitelist(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,

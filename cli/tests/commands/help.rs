@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 75] = [
+const COMMANDS: [&str; 78] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -71,6 +71,9 @@ const COMMANDS: [&str; 75] = [
     "timeouts:list",
     "timeouts:set",
     "timeouts:unset",
+    "tokens:list",
+    "tokens:create",
+    "tokens:remove",
     "users:list",
     "whitelist:list",
     "whitelist:add",

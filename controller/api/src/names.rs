@@ -140,6 +140,25 @@ name!(
 );
 
 name!(
+    /// The name that a user gives a token, unlike any token's id.
+    TokenName,
+    |text| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
+        if text.is_empty() {
+            Err("This field may not be blank.".into())
+        } else if text.len() <= 64
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(legal)
+            && uuid::Uuid::try_parse(text).is_err()
+        {
+            Ok(())
+        } else {
+            Err("The name of a token has up to 64 letters, digits, dots, hyphens and @, and is no UUID.".into())
+        }
+    }
+);
+
+name!(
     /// The name of a config variable (contract §2.4).
     ConfigKey,
     |text| {

@@ -17,14 +17,11 @@ use tokio::{
 
 use super::{
     Api,
-    access::{AppAccess, still_may_use},
+    access::{AppAccess, revoked},
     error::{Answer, ApiError},
 };
 use crate::{
-    deploy::{
-        one_off::{self, Order, Session},
-        signals::Signal,
-    },
+    deploy::one_off::{self, Order, Session},
     scheduler::{Channel, OneOffEvent, OneOffInput, Signal as Sent, TerminalSize},
 };
 
@@ -36,8 +33,6 @@ const LONGEST: Duration = Duration::from_hours(12);
 const PING: Duration = Duration::from_secs(10);
 /// A client of which nothing was heard for so long is gone, and so is one that takes so long to take a message.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How often it is checked that the client may go on, although nobody said that anything has changed.
-const CHECK: Duration = Duration::from_secs(10);
 
 /// Holds the conversation to its end.
 pub(super) async fn hold(api: Api, access: AppAccess, socket: WebSocket) {
@@ -122,7 +117,9 @@ async fn converse(
     let last = tokio::select! {
         last = tell(&mut session, to_client) => last,
         () = obey(from_client, &input) => None,
-        last = loss_of_access(api, access) => Some(last),
+        () = revoked(api.clone(), access.token, access.app.clone()) => {
+            Some(failed(ApiError::Forbidden("Your access to the app has ended, and the process with it.")))
+        }
         () = api.stopping().cancelled() => {
             Some(failed(ApiError::Unavailable("The controller is being stopped, and the process with it.".to_owned())))
         }
@@ -197,19 +194,6 @@ fn read(order: ToProcess) -> OneOffInput {
             Named::Quit => Sent::Quit,
             Named::HangUp => Sent::HangUp,
         }),
-    }
-}
-
-/// Waits until the client may not go on: its token, its user, its right or the app is gone.
-async fn loss_of_access(api: &Api, access: &AppAccess) -> FromProcess {
-    let mut hearing = api.platform().signals.hear();
-    let id = access.app.id;
-    loop {
-        // While the database is away nobody can say; the next look will.
-        if let Ok(false) = still_may_use(api, &access.token, &access.app).await {
-            return failed(ApiError::Forbidden("Your access to the app has ended, and the process with it."));
-        }
-        hearing.wait_for(CHECK, |signal| signal == Signal::Access || signal == Signal::App(id)).await;
     }
 }
 
