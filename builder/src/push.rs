@@ -6,15 +6,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use paas_api::{
     BranchName, ConfigKey,
     client::ClientError,
     config::Config,
-    hooks::{Access, BuildHook, ConfigHook, Deployed},
+    hooks::{Access, BuildHook, Building, BuildingHook, ConfigHook, Deployed},
 };
+use uuid::Uuid;
 
 use crate::{
     detect::{Kind, detect},
@@ -122,15 +123,19 @@ async fn deploy(push: &Push, branch: &str, commit: CommitId, progress: &Progress
     let root = root.map_err(unreadable)?;
     let procfile = types(&root)?;
     let image = ImageName::new(&platform.settings.registry, access.uuid, &source.commit);
-    build(push, &source, &root, &arguments?, &image, progress).await?;
-    laps.lap("build");
-    platform.hold.reach("push.built").await;
-
-    progress.line("Pushing to registry").await;
-    let digest = registry::push(&platform.engine, &image).await?;
-    laps.lap("push");
-    platform.hold.reach("push.pushed").await;
-    progress.line("Build complete.").await;
+    let arguments = arguments?;
+    let building = async {
+        build(push, &source, &root, &arguments, &image, progress).await?;
+        laps.lap("build");
+        platform.hold.reach("push.built").await;
+        progress.line("Pushing to registry").await;
+        let digest = registry::push(&platform.engine, &image).await?;
+        laps.lap("push");
+        platform.hold.reach("push.pushed").await;
+        progress.line("Build complete.").await;
+        Ok(digest)
+    };
+    let digest = unless_cancelled(push, building).await?;
 
     progress.line("Launching App...").await;
     let deployed = release(push, &source.commit, digest, procfile, progress).await?;
@@ -177,6 +182,39 @@ async fn build(
         progress.line(format!("Submodules are not fetched; these folders were empty in the build: {names}")).await;
     }
     Ok(())
+}
+
+/// Does the work, and drops it when somebody cancels the build.
+async fn unless_cancelled<T>(push: &Push, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    let (access, controller) = (&push.access, &push.platform.controller);
+    let hook = BuildingHook {
+        receive_user: access.username.clone(),
+        receive_repo: access.app.clone(),
+        push: Uuid::new_v4(),
+        over: false,
+    };
+    let cancelled = async {
+        loop {
+            match controller.post::<_, Building>("/v2/hooks/building", &hook).await {
+                Ok(Building { cancelled_by: Some(by) }) => return by,
+                Ok(Building { cancelled_by: None }) => {}
+                // Who cannot be asked cancels nothing; the build goes on.
+                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+    };
+    let result = tokio::select! {
+        result = work => result,
+        by = cancelled => Err(Refusal::Build(format!("{by} cancelled it"))),
+    };
+    let over = BuildingHook { over: true, ..hook };
+    let controller = controller.clone();
+    tokio::spawn(async move {
+        if let Err(error) = controller.post::<_, Building>("/v2/hooks/building", &over).await {
+            tracing::debug!(error = chain(&error), "the controller does not know yet that a build is over");
+        }
+    });
+    result
 }
 
 /// Creates the build at the controller, and follows the rollout of its release.

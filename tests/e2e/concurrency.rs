@@ -13,13 +13,14 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use paas_tests::{App, Gate, Pushing, Repository, User, eventually, image, says, scenarios, shared, succeed};
+use paas_tests::{App, Gate, Pushing, Repository, User, eventually, fail, image, says, scenarios, shared, succeed};
 
 scenarios![
     ten_pushes_at_once_to_ten_apps,
     two_pushes_at_once_to_one_app,
     config_set_during_a_push,
     an_interrupted_push_goes_on_and_frees_the_lock,
+    a_cancelled_build_refuses_its_push,
 ];
 
 async fn ten_pushes_at_once_to_ten_apps() -> anyhow::Result<()> {
@@ -173,6 +174,24 @@ async fn an_interrupted_push_goes_on_and_frees_the_lock() -> anyhow::Result<()> 
     ensure!(done.is_success(), "{}", done.text);
     says(&done.text, &["Everything up-to-date"])?;
     ensure!(app.get("/version").await?.text == "second");
+    app.deploy_sample("third")?;
+    ensure!(app.get("/version").await?.text == "third");
+    Ok(())
+}
+
+async fn a_cancelled_build_refuses_its_push() -> anyhow::Result<()> {
+    let platform = shared()?;
+    let user = User::new(&platform)?;
+    let app = user.create_app()?;
+    app.deploy_sample("first")?;
+    says(&fail(&app.paas(&["builds:cancel"])?, 1)?, &[&format!("No build of {} is running", app.name)])?;
+    let _gate = gated_version(&app, &app.repository, "second")?;
+    let mut push = Running::start(&user, &app.repository)?;
+    push.wait_for("building second")?;
+    says(&succeed(&app.paas(&["builds:cancel"])?)?, &["done"])?;
+    push.wait_for(&format!("your build failed: {} cancelled it", user.name))?;
+    ensure!(push.git.wait()?.code() == Some(1));
+    ensure!(app.get("/version").await?.text == "first");
     app.deploy_sample("third")?;
     ensure!(app.get("/version").await?.text == "third");
     Ok(())

@@ -1,7 +1,7 @@
 //! The controller's hooks, answered as a test wants.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -44,6 +44,10 @@ pub(crate) struct Inner {
     pub(crate) deployment: Deployment,
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) lookups: usize,
+    /// Who has cancelled the build that runs.
+    pub(crate) cancelled_by: Option<&'static str>,
+    /// Pushes whose builds run, by what the builder says.
+    pub(crate) building: HashSet<Uuid>,
 }
 
 #[derive(Debug, Clone)]
@@ -78,6 +82,8 @@ impl Controller {
             deployment: Deployment::Succeeds,
             config: BTreeMap::new(),
             lookups: 0,
+            cancelled_by: None,
+            building: HashSet::new(),
         }));
         let deployments = Arc::new(Semaphore::new(1000));
         let shared = Shared { inner: Arc::clone(&inner), deployments: Arc::clone(&deployments) };
@@ -86,6 +92,7 @@ impl Controller {
             .route("/v2/hooks/access/{fingerprint}/{app}", get(access))
             .route("/v2/hooks/config", post(config))
             .route("/v2/hooks/build", post(build))
+            .route("/v2/hooks/building", post(building))
             .layer(from_fn_with_state((), only_the_builder))
             .route("/healthz", get(|| async { "OK" }))
             .with_state(shared);
@@ -148,6 +155,20 @@ async fn config(State(shared): State<Shared>, Json(hook): Json<hooks::ConfigHook
     Json(
         json!({"uuid": Uuid::new_v4(), "app": hook.receive_repo, "owner": hook.receive_user, "created": now, "updated": now, "values": values}),
     )
+}
+
+async fn building(State(shared): State<Shared>, Json(hook): Json<hooks::BuildingHook>) -> Json<Value> {
+    if hook.over {
+        shared.inner.lock().unwrap().building.remove(&hook.push);
+        return Json(json!({"cancelled_by": null}));
+    }
+    shared.inner.lock().unwrap().building.insert(hook.push);
+    loop {
+        if let Some(by) = shared.inner.lock().unwrap().cancelled_by {
+            return Json(json!({"cancelled_by": by}));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
 
 async fn build(State(shared): State<Shared>, Json(hook): Json<hooks::BuildHook>) -> Response {

@@ -110,6 +110,32 @@ async fn a_build_that_takes_too_long_is_ended_and_its_step_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_build_ends_at_once_and_frees_the_lock() {
+    let world = World::new().await;
+    let mark = format!("cancelled-{}", Uuid::new_v4().simple());
+    let work = endless(&world, &mark).await;
+    let push = start_push(&work);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while running_with(&mark).await == 0 {
+        assert!(std::time::Instant::now() < deadline, "the build does not begin");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.controller.with(|inner| inner.building.len()), 1, "the controller knows of it");
+    world.controller.with(|inner| inner.cancelled_by = Some("ann"));
+    end_of(push).await.failed().says("your build failed: ann cancelled it").says("Nothing changed for the visitors");
+    until("the controller knows that it is over", || world.controller.with(|inner| inner.building.is_empty())).await;
+    while running_with(&mark).await > 0 {
+        assert!(std::time::Instant::now() < deadline, "its step still runs");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.controller.with(|inner| inner.cancelled_by = None);
+    work.write("Dockerfile", crate::world::DOCKERFILE);
+    work.commit("fixed").await;
+    work.push().await.succeeded();
+    until("nothing is building", || world.controller.with(|inner| inner.building.is_empty())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_builder_refuses_the_push_and_leaves_the_lock_free() {
     for point in ["push.received", "push.built", "push.pushed", "push.released"] {
         let holds = tempfile::tempdir().unwrap();

@@ -22,6 +22,8 @@ pub(crate) enum Command {
     List(List),
     #[command(name = "builds:create", visible_alias = "pull")]
     Create(Create),
+    #[command(name = "builds:cancel")]
+    Cancel(Cancel),
 }
 
 impl Command {
@@ -29,6 +31,7 @@ impl Command {
         match self {
             Self::List(arguments) => list(&arguments, context).await,
             Self::Create(arguments) => create(arguments, context).await,
+            Self::Cancel(arguments) => cancel(&arguments, context).await,
         }
     }
 }
@@ -86,6 +89,21 @@ async fn create(arguments: Create, context: &Context) -> Result<(), Error> {
     } else {
         "done".into()
     })
+}
+
+/// End the build that a push waits for; the push is refused, and what serves goes on serving
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  paas builds:cancel -a hello")]
+pub(crate) struct Cancel {
+    #[command(flatten)]
+    app: AppOption,
+}
+
+async fn cancel(arguments: &Cancel, context: &Context) -> Result<(), Error> {
+    let app = context.app(&arguments.app)?;
+    let what = format!("Cancelling the build of {}... ", app.name);
+    context.printer.waiting(&what, app.delete("builds/running/")).await?;
+    context.printer.line("done")
 }
 
 /// A Procfile's lines: a process type, a colon, a command.

@@ -21,6 +21,7 @@ const COMMANDS: [&str; 78] = [
     "auth:cancel",
     "auth:regenerate",
     "builds:list",
+    "builds:cancel",
     "builds:create",
     "config:list",
     "config:set",

@@ -66,6 +66,26 @@ pub struct ConfigHook {
     pub receive_repo: AppName,
 }
 
+/// `POST /v2/hooks/building`, ours: a push's build runs, or is over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BuildingHook {
+    /// Who pushed.
+    pub receive_user: Username,
+    /// To which app.
+    pub receive_repo: AppName,
+    /// Id of the push, drawn by the builder.
+    pub push: Uuid,
+    /// Whether the build has ended.
+    pub over: bool,
+}
+
+/// Answer to [`BuildingHook`]; that of a running build comes when it is cancelled, and within half a minute.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Building {
+    /// Who has cancelled it.
+    pub cancelled_by: Option<String>,
+}
+
 /// One line of a followed deployment: what a POST that deploys answers, line by line, to a client that accepts
 /// [`crate::NDJSON`].
 #[derive(Debug, Clone, Serialize, Deserialize)]

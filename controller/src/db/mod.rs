@@ -23,6 +23,7 @@ pub mod keys;
 pub mod one_offs;
 pub mod releases;
 pub mod routing;
+pub mod running_builds;
 pub mod settings;
 pub mod tokens;
 pub mod users;

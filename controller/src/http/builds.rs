@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     db::{builds, releases},
-    deploy::intent::{self, Change, IntentError, NewBuild},
+    deploy::{
+        builds as running,
+        intent::{self, Change, IntentError, NewBuild},
+    },
     domain::{app::App, build::Build, deployment::Kind, user::User},
 };
 
@@ -33,7 +36,14 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get(Level::App, "/v2/apps/{app}/builds", list)
         .post(Level::App, "/v2/apps/{app}/builds", create)
         .patient()
+        .delete(Level::App, "/v2/apps/{app}/builds/running", cancel)
         .get(Level::App, "/v2/apps/{app}/builds/{uuid}", show_one)
+}
+
+/// Ends the build that runs now, and the push that waits for it; beyond the contract.
+async fn cancel(access: AppAccess, State(api): State<Api>) -> Answer<StatusCode> {
+    running::cancel(api.platform(), &access.user, &access.app).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 const NONE: ApiError = ApiError::NotFound("Build");

@@ -11,12 +11,13 @@ use http::StatusCode;
 use paas_api::{
     AppName, Username,
     config::Config,
-    hooks::{Access, KeyOwner},
+    hooks::{Access, Building, KeyOwner},
     releases::Version,
 };
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{
     Api,
@@ -30,6 +31,7 @@ use super::{
 };
 use crate::{
     db::{self, Slice, apps, keys},
+    deploy::builds as running,
     domain::{app::App, deployment::Kind, user::User},
 };
 
@@ -42,6 +44,8 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .post(Level::Builder, "/v2/hooks/build", build)
         .patient()
         .post(Level::Builder, "/v2/hooks/config", config_of_app)
+        .post(Level::Builder, "/v2/hooks/building", building)
+        .patient()
 }
 
 /// Most apps that are told of a key's owner.
@@ -152,6 +156,24 @@ async fn build(_: Builder, State(api): State<Api>, wish: Wish, mut fields: Field
     let recorded = Recorded { app, release: change.release, kind: Kind::Release, deployment: change.deployment };
     let answer = json!({"release": Version { version: change.release }});
     recorded.answer(&api, wish, || async { Ok((StatusCode::OK, Json(answer)).into_response()) }).await
+}
+
+/// A build runs, or is over; ours. While it runs, the answer waits until somebody cancels it, and not for long.
+async fn building(_: Builder, State(api): State<Api>, mut fields: Fields) -> Answer<Json<Building>> {
+    let push = fields.parsed::<Uuid>("push");
+    let over = fields.take("over").is_some_and(|over| over == Value::Bool(true));
+    let (_, app) = pusher(&api, &mut fields).await?;
+    let push = push.ok_or(ApiError::NotFound("Build"))?;
+    let cancelled_by = if over {
+        running::end(api.platform(), app.id, push).await?;
+        None
+    } else {
+        tokio::select! {
+            by = running::report(api.platform(), app.id, push) => by?,
+            () = api.stopping().cancelled() => None,
+        }
+    };
+    Ok(Json(Building { cancelled_by }))
 }
 
 async fn config_of_app(_: Builder, State(api): State<Api>, mut fields: Fields) -> Answer<Json<Config>> {

@@ -64,6 +64,38 @@ async fn a_key_leads_to_its_user_and_their_apps(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn a_running_build_hears_that_it_is_cancelled(pool: PgPool) {
+    let world = std::sync::Arc::new(World::new(&pool).await);
+    let (ann, bob) = (world.user("ann").await, world.user("bob").await);
+    world.app(&ann, "hello").await;
+    let none = "No build of hello is running";
+    let cancel = async |who: &Who| world.delete(who, "/v2/apps/hello/builds/running").await;
+    cancel(&ann).await.details(409, none);
+    let body = |push: uuid::Uuid, over: bool| json!({"receive_user": "ann", "receive_repo": "hello", "push": push, "over": over});
+    let push = uuid::Uuid::new_v4();
+    let running = {
+        let (world, body) = (std::sync::Arc::clone(&world), body(push, false));
+        tokio::spawn(async move { world.post(&Who::Builder, "/v2/hooks/building", body).await })
+    };
+    crate::harness::eventually("the build is known", async || {
+        let sql = "SELECT count(*) FROM running_builds";
+        (sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.unwrap() == 1).then_some(())
+    })
+    .await;
+    cancel(&bob).await.details(403, "You do not have permission to perform this action.");
+    cancel(&ann).await.is_empty(204);
+    running.await.unwrap().says(200, &json!({"cancelled_by": "ann"}));
+    // Asked again, it is still so; another push is not meant.
+    world.post(&Who::Builder, "/v2/hooks/building", body(push, false)).await.says(200, &json!({"cancelled_by": "ann"}));
+    world.post(&Who::Builder, "/v2/hooks/building", body(uuid::Uuid::new_v4(), true)).await.is(200);
+    cancel(&ann).await.is_empty(204);
+    world.post(&Who::Builder, "/v2/hooks/building", body(push, true)).await.says(200, &json!({"cancelled_by": null}));
+    cancel(&ann).await.details(409, none);
+    let logs = world.get(&ann, "/v2/apps/hello/logs").await;
+    assert!(logs.text.contains("ann cancelled the running build"), "{}", logs.text);
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn the_keys_of_an_app_are_those_of_its_users(pool: PgPool) {
     let world = World::new(&pool).await;
     let (ann, bob, cat) = (world.user("ann").await, world.user("bob").await, world.user("cat").await);

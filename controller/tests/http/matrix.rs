@@ -83,6 +83,7 @@ const MATRIX: &[Row] = &[
     ("POST", "/v2/apps/{app}/config", app(409)),
     ("GET", "/v2/apps/{app}/builds", APP),
     ("POST", "/v2/apps/{app}/builds", app(400)),
+    ("DELETE", "/v2/apps/{app}/builds/running", app(409)),
     ("GET", "/v2/apps/{app}/builds/{uuid}", app(404)),
     ("GET", "/v2/apps/{app}/releases", APP),
     ("GET", "/v2/apps/{app}/releases/{version}", APP),
@@ -108,6 +109,7 @@ const MATRIX: &[Row] = &[
     ("GET", "/v2/hooks/keys/{app}/{username}", builder(404)),
     ("POST", "/v2/hooks/build", builder(400)),
     ("POST", "/v2/hooks/config", builder(400)),
+    ("POST", "/v2/hooks/building", builder(400)),
     ("GET", "/v2/router/table", router(200)),
     ("PUT", "/v2/router/routers/{id}", router(400)),
 ];
