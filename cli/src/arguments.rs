@@ -54,10 +54,11 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 21] = [
+const GROUPS: [(&str, Option<&str>); 23] = [
     ("apps", Some("list")),
     ("auth", None),
     ("builds", Some("list")),
+    ("certs", Some("list")),
     ("config", Some("list")),
     ("domains", Some("list")),
     ("git", None),
@@ -74,6 +75,7 @@ const GROUPS: [(&str, Option<&str>); 21] = [
     ("sharing", Some("list")),
     ("tags", Some("list")),
     ("timeouts", Some("list")),
+    ("tls", Some("info")),
     ("users", Some("list")),
     ("whitelist", Some("list")),
 ];
@@ -99,7 +101,10 @@ fn colon_form(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
         }
         (Some(word), _) if !word.starts_with('-') => {
             let joined = format!("{group}:{word}");
-            all.splice(at..=at + 1, [joined.into()]);
+            match all.get(at + 2).and_then(|word| word.to_str()).filter(|_| joined == "tls:auto") {
+                Some(third) => all.splice(at..=at + 2, [format!("{joined}:{third}").into()]),
+                None => all.splice(at..=at + 1, [joined.into()]),
+            };
         }
         (_, Some(default)) => {
             all.splice(at..=at, [format!("{group}:{default}").into()]);
@@ -146,6 +151,8 @@ mod tests {
             ("config --help", "help config"),
             ("auth", "help auth"),
             ("git remote", "git:remote"),
+            ("tls auto enable -a hello", "tls:auto:enable -a hello"),
+            ("tls auto", "tls:auto"),
             ("ps wrong", "ps:wrong"),
             ("sharing add bob", "sharing:add bob"),
             ("sharing", "sharing:list"),

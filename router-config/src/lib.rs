@@ -18,3 +18,4 @@ pub mod snapshot;
 pub mod switchboard;
 pub mod table;
 pub mod target;
+pub mod tls;

@@ -7,10 +7,13 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use hyper::header::HeaderValue;
 use ipnet::IpNet;
+use rustls::sign::CertifiedKey;
 
 use crate::model;
 use crate::target::TargetState;
+use crate::tls::Certificates;
 
 /// Every host of a table with the targets behind it.
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ pub struct LookupTable {
     /// Keyed by the suffix, without `*.`.
     wildcard: HashMap<Box<str>, Arc<LiveRoute>>,
     targets: HashMap<SocketAddr, Arc<TargetState>>,
+    certificates: Certificates,
+    challenges: Box<[model::Challenge]>,
 }
 
 /// One route with its targets at run time.
@@ -27,6 +32,8 @@ pub struct LookupTable {
 pub struct LiveRoute {
     targets: Box<[Arc<TargetState>]>,
     maintenance: bool,
+    https_only: bool,
+    hsts: Option<HeaderValue>,
     whitelist: Box<[IpNet]>,
 }
 
@@ -40,12 +47,22 @@ pub(crate) enum Closed {
 }
 
 impl LookupTable {
-    /// Arranges a table for look-up; `known` gives the state of each address, old or new.
+    /// Arranges a table for look-up; `known` gives the state of each address, old or new, and `shown` are the
+    /// certificates that were shown so far.
     ///
     /// A host that two routes claim goes to the first of them.
-    pub(crate) fn new(table: &model::Table, mut known: impl FnMut(SocketAddr) -> Arc<TargetState>) -> Self {
-        let mut lookup =
-            Self { version: table.version, exact: HashMap::with_capacity(table.routes.len()), ..Self::default() };
+    pub(crate) fn new(
+        table: &model::Table,
+        shown: Option<&Certificates>,
+        mut known: impl FnMut(SocketAddr) -> Arc<TargetState>,
+    ) -> Self {
+        let mut lookup = Self {
+            version: table.version,
+            exact: HashMap::with_capacity(table.routes.len()),
+            certificates: Certificates::load(&table.certificates, shown),
+            challenges: table.challenges.clone().into(),
+            ..Self::default()
+        };
         for route in &table.routes {
             let mut targets: Vec<Arc<TargetState>> = Vec::with_capacity(route.targets.len());
             for target in &route.targets {
@@ -57,6 +74,8 @@ impl LookupTable {
             let live = Arc::new(LiveRoute {
                 targets: targets.into(),
                 maintenance: route.maintenance,
+                https_only: route.https_only,
+                hsts: route.hsts.and_then(|hsts| HeaderValue::try_from(hsts.to_string()).ok()),
                 whitelist: route.whitelist.as_slice().into(),
             });
             for host in &route.hosts {
@@ -84,6 +103,35 @@ impl LookupTable {
         &self.targets
     }
 
+    /// The certificates of every host.
+    pub(crate) fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// The certificate of a lower-case host. The host with the route decides, so that a wildcard's certificate is not
+    /// shown for a host below it that is another app's.
+    pub(crate) fn certificate(&self, host: &str) -> Option<&Arc<CertifiedKey>> {
+        let own = self.certificates.exact(host);
+        if own.is_some() || self.exact.contains_key(host) {
+            return own;
+        }
+        let mut rest = host;
+        while let Some((_, suffix)) = rest.split_once('.') {
+            let found = self.certificates.below(suffix);
+            if found.is_some() || self.wildcard.contains_key(suffix) {
+                return found;
+            }
+            rest = suffix;
+        }
+        None
+    }
+
+    /// What a certificate authority is to hear from a host about a token.
+    pub(crate) fn challenge(&self, host: &str, token: &str) -> Option<&str> {
+        let asked = self.challenges.iter().find(|asked| asked.host.as_str() == host && asked.token == token);
+        asked.map(|asked| asked.answer.as_str())
+    }
+
     /// The route of a lower-case host: its own, or that of the longest wildcard above it.
     pub fn lookup(&self, host: &str) -> Option<&LiveRoute> {
         if let Some(route) = self.exact.get(host) {
@@ -109,6 +157,16 @@ thread_local! {
 }
 
 impl LiveRoute {
+    /// Whether visitors have to come by TLS.
+    pub(crate) fn is_https_only(&self) -> bool {
+        self.https_only
+    }
+
+    /// What browsers that came by TLS are to remember.
+    pub(crate) fn hsts(&self) -> Option<&HeaderValue> {
+        self.hsts.as_ref()
+    }
+
     /// Whether this visitor is kept out. Who may not come in does not learn of the maintenance either.
     pub(crate) fn closed_to(&self, visitor: IpAddr) -> Option<Closed> {
         if !self.whitelist.is_empty() && !self.whitelist.iter().any(|network| network.contains(&visitor)) {
@@ -152,7 +210,9 @@ mod tests {
             })
             .collect();
         let drained = Arc::new(Notify::new());
-        LookupTable::new(&Table { version: 1, routes }, |address| TargetState::new(address, Arc::clone(&drained)))
+        LookupTable::new(&Table { version: 1, routes, ..Table::default() }, None, |address| {
+            TargetState::new(address, Arc::clone(&drained))
+        })
     }
 
     fn port_of(table: &LookupTable, host: &str) -> Option<u16> {
@@ -229,9 +289,10 @@ mod tests {
                 hosts: vec!["a.b".parse().unwrap()],
                 maintenance,
                 whitelist: whitelist.clone(),
-                targets: vec![],
+                ..Route::default()
             };
-            let table = LookupTable::new(&Table { version: 1, routes: vec![route] }, |_| unreachable!());
+            let table = Table { version: 1, routes: vec![route], ..Table::default() };
+            let table = LookupTable::new(&table, None, |_| unreachable!());
             let route = table.lookup("a.b").unwrap();
             for inside in ["192.0.2.9", "2001:db8::7"] {
                 assert_eq!(route.closed_to(address(inside)), maintenance.then_some(Closed::Maintenance));
@@ -251,10 +312,10 @@ mod tests {
                 ..Route::default()
             })
             .collect();
-        let table = Table { version: 1, routes };
+        let table = Table { version: 1, routes, ..Table::default() };
         let drained = Arc::new(Notify::new());
         let before = Instant::now();
-        let lookup = LookupTable::new(&table, |address| TargetState::new(address, Arc::clone(&drained)));
+        let lookup = LookupTable::new(&table, None, |address| TargetState::new(address, Arc::clone(&drained)));
         assert!(before.elapsed().as_millis() < 1000, "unoptimised build");
         let before = Instant::now();
         for number in 0..10_000 {

@@ -9,6 +9,7 @@ mod crash;
 mod isolation;
 mod push;
 mod rollout;
+mod tls;
 mod tour;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         concurrency::scenarios(),
         isolation::scenarios(),
         rollout::scenarios(),
+        tls::scenarios(),
         crash::scenarios(),
     ];
     run_all(scenarios.into_iter().flatten().chain(long).collect())

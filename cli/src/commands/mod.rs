@@ -4,6 +4,7 @@ mod apps;
 mod auth;
 mod builds;
 mod cancel;
+mod certs;
 mod completions;
 mod config;
 mod config_file;
@@ -27,6 +28,7 @@ mod routing;
 mod run;
 mod tags;
 mod timeouts;
+mod tls;
 mod transfer;
 pub(crate) mod up;
 mod users;
@@ -46,6 +48,8 @@ pub(crate) enum Command {
     Auth(auth::Command),
     #[command(flatten)]
     Builds(builds::Command),
+    #[command(flatten)]
+    Certs(certs::Command),
     #[command(flatten)]
     Config(config::Command),
     #[command(flatten)]
@@ -77,6 +81,8 @@ pub(crate) enum Command {
     #[command(flatten)]
     Timeouts(timeouts::Command),
     #[command(flatten)]
+    Tls(tls::Command),
+    #[command(flatten)]
     Users(users::Command),
     #[command(flatten)]
     Whitelist(whitelist::Command),
@@ -96,6 +102,7 @@ impl Command {
             Self::Apps(command) => command.run(context).await,
             Self::Auth(command) => command.run(context).await,
             Self::Builds(command) => command.run(context).await,
+            Self::Certs(command) => command.run(context).await,
             Self::Config(command) => command.run(context).await,
             Self::Domains(command) => command.run(context).await,
             Self::Git(command) => command.run(context).await,
@@ -111,6 +118,7 @@ impl Command {
             Self::Routing(command) => command.run(context).await,
             Self::Tags(command) => command.run(context).await,
             Self::Timeouts(command) => command.run(context).await,
+            Self::Tls(command) => command.run(context).await,
             Self::Users(command) => command.run(context).await,
             Self::Whitelist(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,

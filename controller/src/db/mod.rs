@@ -12,6 +12,7 @@ use sqlx::{
 
 pub mod apps;
 pub mod builds;
+pub mod certs;
 pub mod collaborators;
 pub mod configs;
 pub mod deployments;
@@ -22,6 +23,7 @@ pub mod keys;
 pub mod releases;
 pub mod routing;
 pub mod settings;
+pub mod tls;
 pub mod tokens;
 pub mod users;
 

@@ -4,6 +4,7 @@
 //! wanted with what there is and takes one step at a time ([`step`]) until nothing is left to do. [`wait`] lets a client
 //! follow the deployment that its change became. [`routes`] publishes where visitors are sent.
 
+pub mod certs;
 pub mod intent;
 mod observe;
 pub mod one_off;
@@ -14,6 +15,7 @@ pub mod routes;
 pub mod settings;
 pub mod signals;
 pub mod step;
+pub mod tls;
 pub mod wait;
 pub mod workload;
 

@@ -18,6 +18,7 @@ mod apps;
 mod auth;
 mod body;
 mod builds;
+mod certs;
 mod client;
 mod config;
 mod domains;
@@ -37,6 +38,7 @@ pub mod router;
 mod routes;
 pub mod server;
 mod settings;
+mod tls;
 
 /// Who is let in, beyond what the ledger knows.
 #[derive(Debug, Clone)]
@@ -125,7 +127,9 @@ fn all() -> router::Routes {
         pods::routes,
         logs::routes,
         domains::routes,
+        certs::routes,
         settings::routes,
+        tls::routes,
         hooks::routes,
         routes::routes,
     ]

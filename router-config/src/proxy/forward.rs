@@ -10,14 +10,15 @@
 //!   a moment ago: an older one may be closed by the target in the very moment of its reuse, and
 //!   then nobody knows what the target did.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{ACCEPT, HOST, HeaderValue};
+use hyper::header::{ACCEPT, HOST, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY};
+use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
 use super::activity::Phase;
 use super::body::{RequestBody, ResponseBody};
@@ -26,12 +27,15 @@ use super::upstream::{ConnectError, Connection, Exchange};
 use super::visitor::Visitor;
 use super::worker::Worker;
 use super::{headers, host, upgrade};
-use crate::switchboard::Choice;
+use crate::switchboard::{Caller, Choice};
 use crate::table::Closed;
 use crate::target::Lease;
 
 /// Sends of one request, counting those that reached nobody.
 const MOST_ATTEMPTS: usize = 5;
+
+/// Where certificate authorities ask whether a host is ours (RFC 8555, 8.3).
+const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
 
 /// Where load balancers ask whether the router is up.
 const HEALTH_PATH: &str = "/healthz";
@@ -91,13 +95,43 @@ async fn route(worker: &Rc<Worker>, visitor: &Rc<Visitor>, mut request: Request<
     let Ok(host) = host::of(&mut parts) else {
         return Page::BadHost.answer(&parts.headers, &visitor.activity);
     };
-    let first = match worker.switchboard.choose(&host, visitor.address, &[]) {
+    if let Some(token) = parts.uri.path().strip_prefix(CHALLENGE_PATH)
+        && let Some(answer) = worker.switchboard.challenge(&host, token)
+    {
+        return Page::challenge(answer, &visitor.activity);
+    }
+    let response = route_to(worker, visitor, &host, on_upgrade, parts, body).await;
+    if visitor.caller.secure { with_hsts(worker, &host, response) } else { response }
+}
+
+/// Tells a browser that came by TLS to come so again, where the app wants that and does not say so itself.
+fn with_hsts(worker: &Rc<Worker>, host: &str, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    if let Some(hsts) = worker.switchboard.hsts(host) {
+        response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert(hsts);
+    }
+    response
+}
+
+/// Answers a request for a host from its route.
+async fn route_to(
+    worker: &Rc<Worker>,
+    visitor: &Rc<Visitor>,
+    host: &str,
+    on_upgrade: OnUpgrade,
+    mut parts: Parts,
+    body: Incoming,
+) -> Response<ResponseBody> {
+    let first = match worker.switchboard.choose(host, visitor.caller, &[]) {
         Choice::Target(lease) => lease,
+        Choice::HttpsOnly => return to_https(worker, visitor, host, &parts),
         nowhere => {
             let page = page_for(&nowhere, &parts.method, &parts.uri);
             return page.answer(&parts.headers, &visitor.activity);
         }
     };
+    if parts.version == Version::HTTP_2 {
+        headers::from_http2(&mut parts.headers, !body.is_end_stream());
+    }
     let protocol = headers::prepare_request(&mut parts, &visitor.forwarded);
     if parts.uri.authority().is_some() {
         parts.uri = origin_form(&parts.uri);
@@ -106,7 +140,7 @@ async fn route(worker: &Rc<Worker>, visitor: &Rc<Visitor>, mut request: Request<
     let body = if body.is_end_stream() { RequestBody::Empty } else { RequestBody::Streaming(body) };
     let accept = parts.headers.get(ACCEPT).cloned();
     let request = Request::from_parts(parts, body);
-    match send(worker, &host, visitor.address, first, request).await {
+    match send(worker, host, visitor.caller, first, request).await {
         Ok((response, exchange)) => pass_back(worker, visitor, response, exchange, switch),
         Err(page) => page.answer(&accept_only(accept), &visitor.activity),
     }
@@ -122,8 +156,23 @@ fn page_for(nowhere: &Choice, method: &Method, uri: &Uri) -> Page {
         Choice::NoTable => Page::Starting,
         Choice::Closed(Closed::Forbidden) => Page::Forbidden,
         Choice::Closed(Closed::Maintenance) => Page::Maintenance,
+        Choice::HttpsOnly => Page::HttpsOnly,
         Choice::NoTarget | Choice::Target(_) => Page::NoTarget,
     }
+}
+
+/// Sends a visitor to the same place by TLS.
+fn to_https(worker: &Rc<Worker>, visitor: &Rc<Visitor>, host: &str, parts: &Parts) -> Response<ResponseBody> {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let port = match worker.https_port {
+        443 => String::new(),
+        port => format!(":{port}"),
+    };
+    let mut response = Page::HttpsOnly.answer(&parts.headers, &visitor.activity);
+    if let Ok(location) = HeaderValue::try_from(format!("https://{host}{port}{path}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
 }
 
 fn origin_form(uri: &Uri) -> Uri {
@@ -138,7 +187,7 @@ fn accept_only(accept: Option<HeaderValue>) -> HeaderMap {
 async fn send(
     worker: &Rc<Worker>,
     host: &str,
-    visitor: IpAddr,
+    caller: Caller,
     first: Lease,
     mut request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Exchange), Page> {
@@ -150,7 +199,7 @@ async fn send(
     for _ in 0..MOST_ATTEMPTS {
         let lease = match next.take() {
             Some(lease) => lease,
-            None => match worker.switchboard.choose(host, visitor, &tried) {
+            None => match worker.switchboard.choose(host, caller, &tried) {
                 Choice::Target(lease) => lease,
                 _ => return Err(failure),
             },
