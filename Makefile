@@ -22,7 +22,7 @@ demo: ## Start the platform and show a git push going live (DEMO_EXIT=1: end aft
 test: setup ## Run every test
 	cargo build --locked $(binaries)
 	cargo test --locked --workspace --no-run
-	tests/with-postgres cargo test --locked --workspace
+	tests/with-postgres cargo test --locked --workspace --no-fail-fast
 
 up: setup build ## Start the platform on this machine: paas up (arguments in UP=)
 	target/release/paas up $(UP)

@@ -13,7 +13,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use paas_tests::{App, Repository, User, eventually, image, says, scenarios, shared, succeed};
+use paas_tests::{App, Gate, Pushing, Repository, User, eventually, image, says, scenarios, shared, succeed};
 
 scenarios![
     ten_pushes_at_once_to_ten_apps,
@@ -38,22 +38,19 @@ async fn ten_pushes_at_once_to_ten_apps() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Commits a version whose build takes some seconds, in a clone of its own.
-fn slow_version(app: &App<'_>, repository: &Repository, version: &str, seconds: u32) -> anyhow::Result<()> {
-    let base = image::base()?;
+/// Commits a version whose build waits at a gate, in a clone of its own.
+fn gated_version(app: &App<'_>, repository: &Repository, version: &str) -> anyhow::Result<Gate> {
+    let (base, gate) = (image::base()?, Gate::new());
     repository.write("version", version)?;
-    // BuildKit runs a step that two builds share once, and shows its output to one of them: each app's is its own.
-    let build = format!(
-        "RUN echo building {version}; sleep {seconds}; : {}\nEXPOSE 5000\nCMD [\"/bin/sample-app\"]\n",
-        app.name
-    );
-    repository.write("Dockerfile", &format!("FROM {base}\nCOPY version /version\n{build}"))?;
+    let step = gate.step(&format!("building {version}"));
+    let text = format!("FROM {base}\nCOPY version /version\n{step}EXPOSE 5000\nCMD [\"/bin/sample-app\"]\n");
+    repository.write("Dockerfile", &text)?;
     repository.commit(version)?;
     let url = app.repository.git(&["remote", "get-url", "deis"])?;
     if !repository.git(&["remote"])?.contains("deis") {
         repository.git(&["remote", "add", "deis", url.trim()])?;
     }
-    Ok(())
+    Ok(gate)
 }
 
 async fn two_pushes_at_once_to_one_app() -> anyhow::Result<()> {
@@ -61,28 +58,32 @@ async fn two_pushes_at_once_to_one_app() -> anyhow::Result<()> {
     let user = User::new(&platform)?;
     let app = user.create_app()?;
     let other = Repository::new(&user.home.join("other"), &user)?;
-    slow_version(&app, &app.repository, "mine", 4)?;
-    slow_version(&app, &other, "theirs", 4)?;
+    let versions = ["mine", "theirs"];
     let repositories = [&app.repository, &other];
-    let mut pushes = std::thread::scope(|scope| {
-        let pushes = repositories.map(|repository| scope.spawn(|| repository.push(&user, &["deis", "main"])));
-        pushes
-            .into_iter()
-            .map(|push| push.join().map_err(|_| anyhow!("a push panicked"))?)
-            .collect::<anyhow::Result<Vec<_>>>()
-    })?;
-    let lost = pushes.iter().position(|push| !push.is_success()).context("both pushes went through")?;
-    let (loser, version) = (repositories[lost], ["mine", "theirs"][1 - lost]);
-    let lost = pushes.swap_remove(lost);
-    ensure!(lost.code == Some(128), "{lost:?}");
-    says(&lost.text, &["fatal: remote error: Another git push is ongoing"])?;
-    ensure!(pushes[0].is_success(), "{}", pushes[0].text);
-    ensure!(app.get("/version").await?.text == version);
+    let gates =
+        [gated_version(&app, repositories[0], versions[0])?, gated_version(&app, repositories[1], versions[1])?];
+    let start = |repository: &Repository| repository.start_push(&user, &["deis", "main"]);
+    let pushes = [start(repositories[0])?, start(repositories[1])?];
+    let lost = eventually("one of the pushes ends", Duration::from_secs(60), async || {
+        Ok(pushes.iter().position(Pushing::has_ended))
+    })
+    .await?;
+    let [mine, theirs] = pushes;
+    let (loser, winner) = if lost == 0 { (mine, theirs) } else { (theirs, mine) };
+    let refused = loser.finish()?;
+    ensure!(refused.code == Some(128), "{refused:?}");
+    says(&refused.text, &["fatal: remote error: Another git push is ongoing"])?;
+    gates[1 - lost].open().await?;
+    let won = winner.finish()?;
+    ensure!(won.is_success(), "{}", won.text);
+    ensure!(app.get("/version").await?.text == versions[1 - lost]);
     ensure!(succeed(&app.paas(&["releases"])?)?.lines().count() == 3, "one push, one release");
     // The lock is free the moment the winner is done.
-    let again = loser.push(&user, &["--force", "deis", "main"])?;
+    let again = repositories[lost].start_push(&user, &["--force", "deis", "main"])?;
+    gates[lost].open().await?;
+    let again = again.finish()?;
     ensure!(again.is_success(), "{}", again.text);
-    ensure!(app.get("/version").await?.text != version);
+    ensure!(app.get("/version").await?.text == versions[lost]);
     Ok(())
 }
 
@@ -127,14 +128,18 @@ async fn config_set_during_a_push() -> anyhow::Result<()> {
     let user = User::new(&platform)?;
     let app = user.create_app()?;
     app.deploy_sample("first")?;
-    slow_version(&app, &app.repository, "second", 4)?;
+    let gate = gated_version(&app, &app.repository, "second")?;
     let mut push = Running::start(&user, &app.repository)?;
     push.wait_for("building second")?;
     // The build does not hold the app: the change is live before the push is.
     says(&succeed(&app.paas(&["config:set", "GREETING=early"])?)?, &["done, v3"])?;
     ensure!(app.get("/").await?.text == format!("{} v3 early\n", app.name));
     ensure!(app.get("/version").await?.text == "first");
-    push.wait_for("Launching App...")?;
+    gate.open().await?;
+    eventually("the push has its release", Duration::from_secs(60), async || {
+        Ok(succeed(&app.paas(&["releases"])?)?.contains("v4\t").then_some(()))
+    })
+    .await?;
     // The rollout does: this one comes after it, and builds on it.
     says(&succeed(&app.paas(&["config:set", "GREETING=late"])?)?, &["done, v5"])?;
     push.succeed()?;
@@ -150,7 +155,7 @@ async fn an_interrupted_push_goes_on_and_frees_the_lock() -> anyhow::Result<()> 
     let user = User::new(&platform)?;
     let app = user.create_app()?;
     app.deploy_sample("first")?;
-    slow_version(&app, &app.repository, "second", 4)?;
+    let gate = gated_version(&app, &app.repository, "second")?;
     let mut push = Running::start(&user, &app.repository)?;
     push.wait_for("building second")?;
     // Ctrl-C reaches git and the ssh that it started.
@@ -159,6 +164,7 @@ async fn an_interrupted_push_goes_on_and_frees_the_lock() -> anyhow::Result<()> 
     let ongoing = app.repository.push(&user, &["deis", "main"])?;
     ensure!(ongoing.code == Some(128), "{ongoing:?}");
     says(&ongoing.text, &["fatal: remote error: Another git push is ongoing"])?;
+    gate.open().await?;
     let done = eventually("the interrupted push ends", Duration::from_secs(60), async || {
         let push = app.repository.push(&user, &["deis", "main"])?;
         Ok((push.code != Some(128)).then_some(push))

@@ -218,7 +218,7 @@ async fn logs_are_shown_and_followed() -> anyhow::Result<()> {
     let wait_for = |text: &str| {
         let mut seen = Vec::new();
         while !seen.last().is_some_and(|line: &String| line.contains(text)) {
-            let line = lines.recv_timeout(Duration::from_secs(20));
+            let line = lines.recv_timeout(Duration::from_secs(60));
             seen.push(line.with_context(|| format!("{text:?} did not come after {seen:#?}"))?);
         }
         anyhow::Ok(())

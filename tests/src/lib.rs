@@ -18,6 +18,7 @@ pub mod app;
 pub mod bench;
 pub mod docker;
 pub mod forwarder;
+pub mod gate;
 pub mod image;
 pub mod load;
 pub mod platform;
@@ -34,10 +35,11 @@ pub use api::{Answer, Api};
 pub use app::{App, Page, User};
 pub use docker::Container;
 pub use forwarder::Forwarder;
+pub use gate::Gate;
 pub use load::Load;
 pub use platform::{Platform, Start};
 pub use registry::SmallRegistry;
-pub use repository::{Push, Repository};
+pub use repository::{Push, Pushing, Repository};
 pub use run::{Scenario, run_all, shared};
 
 /// A name that nobody else has.

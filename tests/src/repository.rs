@@ -7,6 +7,11 @@ use std::{
     process::{Child, Stdio},
 };
 
+use nix::{
+    sys::wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    unistd::Pid,
+};
+
 use crate::{User, succeed};
 
 /// A repository.
@@ -104,6 +109,13 @@ impl Pushing {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether it is over.
+    pub fn has_ended(&self) -> bool {
+        let id = Id::Pid(Pid::from_raw(self.child.id().cast_signed()));
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        !matches!(waitid(id, flags), Ok(WaitStatus::StillAlive))
     }
 
     /// Waits for its end.

@@ -42,6 +42,9 @@ macro_rules! scenarios {
     };
 }
 
+/// What failed and why; told once more at the end, where a reader of a long log looks first.
+static FAILED: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
 static SHARED: Mutex<Option<Arc<Platform>>> = Mutex::new(None);
 
 /// The platform that scenarios share; it starts with the first one that asks.
@@ -63,11 +66,7 @@ pub fn run_all(scenarios: Vec<Scenario>) -> ExitCode {
         .into_iter()
         .map(|scenario| {
             let long = scenario.long;
-            let trial = Trial::test(scenario.name, move || {
-                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-                runtime.block_on((scenario.run)()).map_err(|error| Failed::from(format!("{error:#}")))
-            });
-            trial.with_ignored_flag(long)
+            Trial::test(scenario.name.clone(), move || run(&scenario)).with_ignored_flag(long)
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -82,5 +81,22 @@ pub fn run_all(scenarios: Vec<Scenario>) -> ExitCode {
         }
     }
     image::remove();
+    tell_failures();
     conclusion.exit_code()
+}
+
+fn run(scenario: &Scenario) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on((scenario.run)()).map_err(|error| format!("{error:#}"));
+    if let Err(why) = &outcome {
+        FAILED.lock().unwrap_or_else(PoisonError::into_inner).push((scenario.name.clone(), why.clone()));
+    }
+    outcome.map_err(Failed::from)
+}
+
+#[allow(clippy::print_stderr, reason = "for whoever reads a failed run")]
+fn tell_failures() {
+    for (name, why) in &*FAILED.lock().unwrap_or_else(PoisonError::into_inner) {
+        eprintln!("---- failed: {name} ----\n{why}");
+    }
 }

@@ -196,7 +196,8 @@ async fn host_keys_stay_and_one_lookup_is_enough() {
     let mut world = World::new().await;
     world.ssh("ann", &[HOST, "ping"]).await.succeeded();
     assert_eq!(world.controller.with(|inner| inner.lookups), 1);
-    assert!(world.terminate().await.success());
+    world.terminate().await;
+    assert!(world.ended().await.success());
     world.start().await;
     // The client would refuse another key.
     world.ssh("ann", &["-o", "StrictHostKeyChecking=yes", HOST, "ping"]).await.succeeded().says("pong");

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     controller::Deployment,
-    world::{BASE, PATIENCE, Registry, Seen, Work, World, running_with, until},
+    world::{BASE, Gate, PATIENCE, Registry, Seen, Work, World, running_with, until},
 };
 
 /// A commit whose build waits for as long as nobody kills it; `mark` shows in its command line.
@@ -21,13 +21,12 @@ async fn endless(world: &World, mark: &str) -> Work {
     work
 }
 
-/// A commit whose build takes `seconds`.
-async fn slow(world: &World, seconds: u32) -> Work {
-    let work = world.repository("hello").await;
-    let text = format!("{BASE}RUN echo begun {} && /bin/busybox sleep {seconds}\n", Uuid::new_v4());
-    work.write("Dockerfile", &text);
-    work.commit("slow").await;
-    work
+/// A commit whose build waits at a gate.
+async fn gated(world: &World) -> (Work, Gate) {
+    let (work, gate) = (world.repository("hello").await, Gate::new());
+    work.write("Dockerfile", &format!("{BASE}{}", gate.step()));
+    work.commit("gated").await;
+    (work, gate)
 }
 
 fn start_push(work: &Work) -> Child {
@@ -56,7 +55,7 @@ fn names(folder: &Path) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_pushes_at_once_one_gets_the_message() {
     let world = World::new().await;
-    let work = slow(&world, 4).await;
+    let (work, gate) = gated(&world).await;
     let first = start_push(&work);
     until("the first push is received", || received(&world) == 1).await;
     let second = work.push().await;
@@ -66,6 +65,7 @@ async fn of_two_pushes_at_once_one_gets_the_message() {
     work.git(["ls-remote", "deis"]).await.succeeded();
     world.app("other", "ann");
     world.repository("other").await.push().await.succeeded();
+    gate.open().await;
     end_of(first).await.succeeded().says("Done, hello");
     work.push().await.succeeded().says("Everything up-to-date");
 }
@@ -73,11 +73,12 @@ async fn of_two_pushes_at_once_one_gets_the_message() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_goes_on_when_its_pusher_goes_away() {
     let world = World::new().await;
-    let work = slow(&world, 3).await;
+    let (work, gate) = gated(&world).await;
     let mut push = start_push(&work);
     until("the push is received", || received(&world) == 1).await;
     push.kill().await.unwrap();
     work.push().await.failed().says("Another git push is ongoing");
+    gate.open().await;
     until("the build has ended and the release is made", || world.controller.with(|inner| inner.builds.len()) == 1)
         .await;
     until("the lock is free", || world.log().contains("git command ended")).await;
@@ -133,10 +134,12 @@ async fn a_killed_builder_refuses_the_push_and_leaves_the_lock_free() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_builder_lets_a_push_end() {
     let mut world = World::new().await;
-    let work = slow(&world, 2).await;
+    let (work, gate) = gated(&world).await;
     let push = start_push(&work);
     until("the push is received", || received(&world) == 1).await;
-    assert!(world.terminate().await.success());
+    world.terminate().await;
+    gate.open().await;
+    assert!(world.ended().await.success());
     end_of(push).await.succeeded().says("Done, hello:v2");
 }
 
@@ -146,7 +149,8 @@ async fn a_stopped_builder_does_not_wait_for_ever() {
     let work = endless(&world, "waits").await;
     let push = start_push(&work);
     until("the push is received", || received(&world) == 1).await;
-    assert!(world.terminate().await.success());
+    world.terminate().await;
+    assert!(world.ended().await.success());
     end_of(push).await.failed();
     assert_eq!(world.controller.with(|inner| inner.builds.len()), 0);
 }

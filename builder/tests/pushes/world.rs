@@ -148,10 +148,15 @@ impl World {
         self.builder.as_mut().unwrap().kill().await.unwrap();
     }
 
-    /// SIGTERM; gives how it ended.
-    pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
+    /// SIGTERM.
+    pub(crate) async fn terminate(&self) {
         let id = self.process_id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        until("the builder stops", || self.log().contains("stopping: ")).await;
+    }
+
+    /// How it ended.
+    pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
         let builder = self.builder.as_mut().unwrap();
         tokio::time::timeout(PATIENCE, builder.wait()).await.expect("the builder stops").unwrap()
     }
@@ -389,6 +394,36 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) -> impl Future<
             assert!(Instant::now() < deadline, "not in time: {what}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+}
+
+/// A step of a build that waits until it is opened; it is open for ever then.
+pub(crate) struct Gate {
+    mark: String,
+}
+
+impl Gate {
+    /// A closed one, which no build has run before.
+    pub(crate) fn new() -> Self {
+        Self { mark: format!("gate-{}", Uuid::new_v4().simple()) }
+    }
+
+    /// The line of the Dockerfile.
+    pub(crate) fn step(&self) -> String {
+        format!("RUN echo begun; until [ -e /open ]; do /bin/busybox sleep 0.05; done; : {}\n", self.mark)
+    }
+
+    /// Lets the step go on, once it waits.
+    pub(crate) async fn open(&self) {
+        until("the build waits at its gate", || {
+            let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+            let mut waiting = processes.filter(|process| {
+                std::fs::read(process.join("cmdline"))
+                    .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&self.mark))
+            });
+            waiting.any(|process| std::fs::write(process.join("root/open"), "").is_ok())
+        })
+        .await;
     }
 }
 

@@ -489,6 +489,6 @@ pub async fn current_config(
     let mut db = platform.pool.acquire().await?;
     let base = db::releases::latest_good(&mut db, app.id).await?;
     let row = db::configs::get(&mut db, base.config).await?;
-    let config = workload::open_config(&mut db, &platform.seal, base.config).await?;
+    let config = workload::unseal(&platform.seal, &row)?;
     Ok((row, config))
 }

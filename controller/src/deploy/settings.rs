@@ -31,13 +31,14 @@ pub async fn get(platform: &Platform, app: Uuid) -> Result<Stored, IntentError> 
     Ok(db::settings::get(&mut *platform.pool.acquire().await?, app).await?)
 }
 
-/// Records other settings, made by `change` of those that there are; 409 when they are the same.
+/// Records other settings, made by `change` of those that there are; 409 when they are the same. Labels are nothing that
+/// a visitor meets: of them alone comes no new table.
 pub async fn change(
     platform: &Platform,
     actor: &User,
     app: &App,
     change: impl FnOnce(&Settings) -> Result<Settings, SettingsError> + Send,
-) -> Result<TableVersion, IntentError> {
+) -> Result<Option<TableVersion>, IntentError> {
     let mut db = platform.pool.begin().await?;
     db::apps::lock(&mut db, app.id).await?.ok_or(IntentError::Gone)?;
     let before = db::settings::get(&mut db, app.id).await?.settings;
@@ -49,7 +50,8 @@ pub async fn change(
     db::settings::update(&mut db, app.id, &after).await?;
     let text = format!("{} {}", actor.username, words.join(" and "));
     db::events::insert(&mut db, app.id, Level::Info, &text).await?;
-    let version = db::routing::raise(&mut db).await?;
+    let is_met = before != Settings { labels: before.labels.clone(), ..after };
+    let version = if is_met { Some(db::routing::raise(&mut db).await?) } else { None };
     db.commit().await?;
     Ok(version)
 }

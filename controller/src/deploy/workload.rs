@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Platform;
 use crate::{
-    db::{self, DbError, inconsistent},
+    db::{self, DbError, configs::SealedConfig, inconsistent},
     domain::{
         app::App,
         build::Build,
@@ -28,10 +28,14 @@ pub enum WorkloadError {
     Seal(#[from] SealError),
 }
 
-/// Opens a config. All of it is sealed: commands and headers can hold secrets as well as variables.
+/// Fetches a config and opens it.
 pub(super) async fn open_config(db: &mut PgConnection, seal: &Seal, config: Uuid) -> Result<Config, WorkloadError> {
-    let sealed = db::configs::get(db, config).await?;
-    let plain = seal.open(&sealed.key_id, &sealed.sealed, config)?;
+    unseal(seal, &db::configs::get(db, config).await?)
+}
+
+/// Opens a config. All of it is sealed: commands and headers can hold secrets as well as variables.
+pub(super) fn unseal(seal: &Seal, config: &SealedConfig) -> Result<Config, WorkloadError> {
+    let plain = seal.open(&config.key_id, &config.sealed, config.id)?;
     Ok(serde_json::from_slice(&plain).map_err(inconsistent("configs"))?)
 }
 

@@ -44,17 +44,17 @@ pub(crate) struct Doing {
 }
 
 pub(crate) const SERVE: Doing = Doing { line: "exec httpd -f -p 8080 -h /bin", words: "" };
-pub(crate) const SERVE_LATE: Doing = Doing { line: "sleep 0.8; exec httpd -f -p 8080 -h /bin", words: "slow=800" };
+pub(crate) const SERVE_LATE: Doing = Doing { line: "sleep 2; exec httpd -f -p 8080 -h /bin", words: "slow=2000" };
 pub(crate) const NEVER_LISTEN: Doing = Doing { line: "exec sleep 1000", words: "never-ready" };
 pub(crate) const WORK: Doing = Doing { line: "exec sleep 1000", words: "" };
 pub(crate) const CRASH: Doing = Doing { line: "echo last words; exit 3", words: "print=last words,exit=3" };
 pub(crate) const DEVOUR: Doing = Doing { line: "x=a; while :; do x=$x$x; done", words: "memory=100000000" };
 /// Listens at once and has its page `/ready` later.
 pub(crate) const WARM_UP: Doing =
-    Doing { line: "httpd -p 8080 -h /tmp; sleep 0.8; echo yes > /tmp/ready; exec sleep 1000", words: "slow=800" };
+    Doing { line: "httpd -p 8080 -h /tmp; sleep 2; echo yes > /tmp/ready; exec sleep 1000", words: "slow=2000" };
 /// Is well for a while after each start, then no more.
 pub(crate) const FALL_SICK: Doing =
-    Doing { line: "echo yes > /tmp/well; sleep 1; busybox rm /tmp/well; exec sleep 1000", words: "sick-after=1000" };
+    Doing { line: "echo yes > /tmp/well; sleep 3; busybox rm /tmp/well; exec sleep 1000", words: "sick-after=3000" };
 pub(crate) const IGNORE_SIGTERM: Doing =
     Doing { line: "trap '' TERM; while true; do sleep 0.1; done", words: "stubborn" };
 pub(crate) const PRINT: Doing = Doing {
