@@ -12,7 +12,7 @@ use clap::Parser as _;
 use paas_api::hold::Hold;
 use paas_controller::{
     db,
-    deploy::{Options, Platform, reconciler, signals::Signals},
+    deploy::{Options, Platform, acme, reconciler, signals::Signals},
     http::{Api, Rules, server},
     scheduler::{self, connect},
     seal::{FILE_NAME, Seal},
@@ -96,7 +96,8 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     };
     let stop = CancellationToken::new();
     let router = Api::new(platform.clone(), rules, stop.clone()).router();
-    let mut reconciler = tokio::spawn(reconciler::run(platform));
+    let mut reconciler = tokio::spawn(reconciler::run(platform.clone()));
+    let mut certificates = tokio::spawn(acme::run(platform));
     tracing::info!(address = %settings.listen, domain = settings.domain, "serving");
     let serving = server::serve(listener, router, stop.clone());
     tokio::pin!(serving);
@@ -104,10 +105,12 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         ended = asked_to_stop() => ended?,
         () = &mut serving => {}
         ended = &mut reconciler => bail!("the reconciler ended: {ended:?}"),
+        ended = &mut certificates => bail!("the fetching of certificates ended: {ended:?}"),
     }
     stop.cancel();
     serving.await;
     reconciler.abort();
+    certificates.abort();
     tracing::info!("stopped");
     Ok(())
 }
@@ -127,6 +130,7 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
         reserved_names: settings.reserved_names.clone(),
         change_wait: settings.change_wait,
         drain_limit: settings.drain_limit,
+        authority: settings.authority.clone(),
     };
     Ok(Platform {
         signals: Signals::listen(pool.clone()),
@@ -161,6 +165,7 @@ async fn check_keys(pool: &PgPool, seal: &Seal, settings: &Settings) -> anyhow::
     let mut connection = pool.acquire().await?;
     let mut ids = db::configs::key_ids(&mut connection).await?;
     ids.extend(db::certs::key_ids(&mut connection).await?);
+    ids.extend(db::acme::key_ids(&mut connection).await?);
     if let Some(id) = ids.into_iter().find(|id| !seal.knows(id)) {
         let file = settings.data.join(FILE_NAME);
         bail!(

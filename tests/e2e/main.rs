@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
 #![allow(clippy::allow_attributes, reason = "the line above holds for a whole crate")]
 
+mod acme;
 mod bad_input;
 mod concurrency;
 mod crash;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         isolation::scenarios(),
         rollout::scenarios(),
         tls::scenarios(),
+        acme::scenarios(),
         crash::scenarios(),
     ];
     run_all(scenarios.into_iter().flatten().chain(long).collect())

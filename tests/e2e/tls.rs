@@ -47,9 +47,7 @@ impl Authority {
     fn sign(&self, name: &str, hosts: &[&str], kind: &[&str]) -> anyhow::Result<(String, String)> {
         let [key, request, signed, chain, names] =
             ["key", "csr", "crt", "pem", "ext"].map(|end| format!("{name}.{end}"));
-        let mut arguments = kind.to_vec();
-        arguments.extend(["-out", &key]);
-        self.openssl(&arguments)?;
+        fs::write(self.folder.join(&key), self.openssl(kind)?)?;
         let subject = format!("/O=Example/CN={}", hosts.first().context("a host")?);
         self.openssl(&["req", "-new", "-key", &key, "-subj", &subject, "-out", &request])?;
         let all: Vec<String> = hosts.iter().map(|host| format!("DNS:{host}")).collect();

@@ -230,6 +230,35 @@ pub async fn of_domain(db: &mut PgConnection, domain: &str) -> Result<Option<(i3
     Ok(row.map(|row| (row.id, row.managed)))
 }
 
+/// Puts another certificate in the place of one.
+pub async fn replace(
+    db: &mut PgConnection,
+    id: i32,
+    certificate: &Certificate,
+    key: &SealedKey,
+) -> Result<(), DbError> {
+    sqlx::query!(
+        "UPDATE certificates SET uuid = $2, chain = $3, key_id = $4, sealed = $5, common_name = $6, san = $7,
+                fingerprint = $8, issuer = $9, subject = $10, starts = $11, expires = $12, updated = now()
+         WHERE id = $1",
+        id,
+        key.uuid,
+        certificate.chain,
+        key.key_id,
+        key.sealed,
+        certificate.common_name,
+        &certificate.san,
+        certificate.fingerprint,
+        certificate.issuer,
+        certificate.subject,
+        certificate.starts,
+        certificate.expires
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Chains and sealed keys of the certificates whose seals have these ids.
 pub async fn open(db: &mut PgConnection, uuids: &[Uuid]) -> Result<Vec<(String, SealedKey)>, DbError> {
     let rows = sqlx::query!("SELECT uuid, chain, key_id, sealed FROM certificates WHERE uuid = ANY($1)", uuids)

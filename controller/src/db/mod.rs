@@ -10,6 +10,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+pub mod acme;
 pub mod apps;
 pub mod builds;
 pub mod certs;

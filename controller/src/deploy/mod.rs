@@ -4,6 +4,7 @@
 //! wanted with what there is and takes one step at a time ([`step`]) until nothing is left to do. [`wait`] lets a client
 //! follow the deployment that its change became. [`routes`] publishes where visitors are sent.
 
+pub mod acme;
 pub mod certs;
 pub mod intent;
 mod observe;

@@ -9,7 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 use paas_api::Secret;
-use paas_router::model::{Certificate, Host, Hsts, Route, Table, Target};
+use paas_router::model::{Certificate, Challenge, Host, Hsts, Route, Table, Target};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
@@ -64,8 +64,9 @@ impl Published {
         let version = u64::try_from(db::routing::version(&mut snapshot).await?).map_err(inconsistent("routing"))?;
         let apps = db::routing::list(&mut snapshot).await?;
         let certificates = self.certificates(platform, &mut snapshot).await?;
+        let challenges = challenges(&platform.options, db::acme::list_answers(&mut snapshot).await?);
         snapshot.commit().await?;
-        let table = Arc::new(Table { certificates, ..table(&platform.options, version, &apps) });
+        let table = Arc::new(Table { certificates, challenges, ..table(&platform.options, version, &apps) });
         *lock(&self.table) = Some(Arc::clone(&table));
         Ok(table)
     }
@@ -98,6 +99,16 @@ impl Published {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What certificate authorities are to hear.
+fn challenges(options: &Options, answers: Vec<(String, String, String)>) -> Vec<Challenge> {
+    let heard = answers.into_iter();
+    heard
+        .filter_map(|(domain, token, answer)| {
+            Some(Challenge { host: options.host(&domain).parse().ok()?, token, answer })
+        })
+        .collect()
 }
 
 /// What a browser is told to remember.

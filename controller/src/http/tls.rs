@@ -3,7 +3,6 @@
 use axum::{Json, extract::State};
 use http::StatusCode;
 use paas_api::tls::{Hsts, Tls};
-use serde_json::Value;
 
 use super::{
     Api,
@@ -18,6 +17,10 @@ use crate::{db, deploy::tls};
 pub(super) fn routes(routes: Routes) -> Routes {
     routes.get(Level::App, "/v2/apps/{app}/tls", show).post(Level::App, "/v2/apps/{app}/tls", change)
 }
+
+/// Text for a client who asks for certificates where nobody gives them.
+const NO_AUTHORITY: &str =
+    "This platform fetches no certificates: its operator has not chosen an authority (--acme-directory).";
 
 async fn current(api: &Api, access: &AppAccess) -> Answer<Tls> {
     let stored = tls::get(api.platform(), access.app.id).await?;
@@ -41,10 +44,16 @@ async fn change(access: AppAccess, State(api): State<Api>, mut fields: Fields) -
     let https_enforced = boolean(&mut fields, "https_enforced");
     let certs_auto_enabled = boolean(&mut fields, "certs_auto_enabled");
     let hsts = hsts(&mut fields);
+    if certs_auto_enabled == Some(true) && api.options().authority.is_none() {
+        fields.refuse("certs_auto_enabled", NO_AUTHORITY);
+    }
     fields.check()?;
     let changed = |before: db::tls::Tls| db::tls::Tls {
         https_enforced: https_enforced.or(before.https_enforced),
-        hsts: hsts.unwrap_or(before.hsts),
+        hsts: match hsts {
+            Words::Stay => before.hsts,
+            Words::Become(hsts) => hsts,
+        },
         certs_auto_enabled: certs_auto_enabled.unwrap_or(before.certs_auto_enabled),
     };
     let version = tls::change(api.platform(), &access.user, &access.app, changed).await?;
@@ -52,20 +61,20 @@ async fn change(access: AppAccess, State(api): State<Api>, mut fields: Fields) -
     Ok((StatusCode::CREATED, Json(current(&api, &access).await?)))
 }
 
-/// What browsers are to be told: `Some(None)` for nothing any more.
-fn hsts(fields: &mut Fields) -> Option<Option<Hsts>> {
-    let value = fields.take("hsts")?;
-    if value == Value::Null {
-        return Some(None);
+/// What becomes of the words for browsers.
+enum Words {
+    Stay,
+    Become(Option<Hsts>),
+}
+
+fn hsts(fields: &mut Fields) -> Words {
+    let Some(value) = fields.take("hsts") else { return Words::Stay };
+    if let Ok(hsts) = serde_json::from_value(value) {
+        return Words::Become(hsts);
     }
-    match serde_json::from_value(value) {
-        Ok(hsts) => Some(Some(hsts)),
-        Err(_) => {
-            fields.refuse(
-                "hsts",
-                r#"Expected null, or seconds and flags such as {"max_age":15552000,"include_subdomains":false,"preload":false}."#,
-            );
-            None
-        }
-    }
+    fields.refuse(
+        "hsts",
+        r#"Expected null, or seconds and flags such as {"max_age":15552000,"include_subdomains":false,"preload":false}."#,
+    );
+    Words::Stay
 }

@@ -95,7 +95,7 @@ async fn come(address: SocketAddr, host: &str, protocols: &[&str]) -> TlsStream<
 /// The certificate that is shown for a host.
 async fn shown(router: &Router, host: &str) -> CertificateDer<'static> {
     let stream = come(router.https, host, &[]).await;
-    stream.get_ref().1.peer_certificates().unwrap()[0].clone()
+    stream.get_ref().1.peer_certificates().unwrap().first().unwrap().clone()
 }
 
 type Ask<B> = http2::SendRequest<B>;
@@ -121,20 +121,20 @@ async fn text(response: Response<Incoming>) -> String {
     String::from_utf8(body.to_vec()).unwrap()
 }
 
-fn serve(router: &Router, version: u64, routes: Vec<Route>, certificates: Vec<Certificate>) {
-    router.switchboard.apply(&Table { version, routes, certificates, ..Table::default() });
+fn serve(router: &Router, version: u64, apps: Vec<Route>, certificates: Vec<Certificate>) {
+    router.switchboard.apply(&Table { version, routes: apps, certificates, ..Table::default() });
 }
 
 #[tokio::test]
 async fn a_host_is_shown_its_certificate_from_the_moment_that_the_table_has_it() {
     let router = Router::start();
     let backend = Backend::saying("hello").await;
-    let routes = || vec![route("app.test", &[backend.address]), route("other.test", &[])];
-    serve(&router, 1, routes(), vec![]);
+    let apps = || vec![route("app.test", &[backend.address]), route("other.test", &[])];
+    serve(&router, 1, apps(), vec![]);
     let default = shown(&router, "app.test").await;
     let (first, second) =
         (certificate(&["app.test"], &PKCS_ED25519), certificate(&["*.wild.test"], &PKCS_ECDSA_P384_SHA384));
-    serve(&router, 2, routes(), vec![first.clone(), second.clone()]);
+    serve(&router, 2, apps(), vec![first.clone(), second.clone()]);
     assert_eq!(shown(&router, "app.test").await, der(&first));
     assert_eq!(shown(&router, "APP.test").await, der(&first));
     assert_eq!(shown(&router, "any.wild.test").await, der(&second));
@@ -142,9 +142,9 @@ async fn a_host_is_shown_its_certificate_from_the_moment_that_the_table_has_it()
         assert_eq!(shown(&router, host).await, default, "{host}");
     }
     let renewed = certificate(&["app.test"], &PKCS_ED25519);
-    serve(&router, 3, routes(), vec![renewed.clone()]);
+    serve(&router, 3, apps(), vec![renewed.clone()]);
     assert_eq!(shown(&router, "app.test").await, der(&renewed));
-    serve(&router, 4, routes(), vec![]);
+    serve(&router, 4, apps(), vec![]);
     assert_eq!(shown(&router, "app.test").await, default);
 }
 
