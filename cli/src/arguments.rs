@@ -54,7 +54,7 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 23] = [
+const GROUPS: [(&str, Option<&str>); 24] = [
     ("apps", Some("list")),
     ("auth", None),
     ("builds", Some("list")),
@@ -76,6 +76,7 @@ const GROUPS: [(&str, Option<&str>); 23] = [
     ("tags", Some("list")),
     ("timeouts", Some("list")),
     ("tls", Some("info")),
+    ("tokens", Some("list")),
     ("users", Some("list")),
     ("whitelist", Some("list")),
 ];

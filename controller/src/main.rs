@@ -12,7 +12,7 @@ use clap::Parser as _;
 use paas_api::hold::Hold;
 use paas_controller::{
     db,
-    deploy::{Options, Platform, acme, reconciler, signals::Signals},
+    deploy::{Options, Platform, acme, deploy_hooks, reconciler, signals::Signals},
     http::{Api, Rules, server},
     scheduler::{self, connect},
     seal::{FILE_NAME, Seal},
@@ -97,6 +97,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let router = Api::new(platform.clone(), rules, stop.clone()).router();
     let mut reconciler = tokio::spawn(reconciler::run(platform.clone()));
+    let deploy_hooks = tokio::spawn(deploy_hooks::run(platform.clone()));
     let mut certificates = tokio::spawn(acme::run(platform));
     tracing::info!(address = %settings.listen, domain = settings.domain, "serving");
     let serving = server::serve(listener, router, stop.clone());
@@ -111,6 +112,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     serving.await;
     reconciler.abort();
     certificates.abort();
+    deploy_hooks.abort();
     tracing::info!("stopped");
     Ok(())
 }
@@ -131,6 +133,7 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
         change_wait: settings.change_wait,
         drain_limit: settings.drain_limit,
         authority: settings.authority.clone(),
+        deploy_hooks: settings.deploy_hooks.clone(),
     };
     Ok(Platform {
         signals: Signals::listen(pool.clone()),

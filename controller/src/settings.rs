@@ -14,8 +14,14 @@ use paas_api::Secret;
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
-use crate::deploy::acme::Authority;
-use crate::scheduler::{Kind as SchedulerKind, docker::SubnetPool};
+mod deploy_hooks;
+
+pub use deploy_hooks::{DeployHooks, HookUrl};
+
+use crate::{
+    deploy::acme::Authority,
+    scheduler::{Kind as SchedulerKind, docker::SubnetPool},
+};
 
 /// The flags as they come; [`Arguments::check`] makes settings of them.
 #[derive(Debug, Parser)]
@@ -94,6 +100,8 @@ pub struct Arguments {
     /// Seconds to wait after an authority said no; they double with each time.
     #[arg(long, env = "PAAS_ACME_RETRY", default_value = "300")]
     acme_retry: u64,
+    #[command(flatten)]
+    deploy_hooks: deploy_hooks::Arguments,
     /// Folder of hold points; for tests.
     #[arg(long, env = "PAAS_HOLD", hide = true)]
     hold: Option<PathBuf>,
@@ -123,6 +131,8 @@ pub struct Settings {
     pub change_wait: Duration,
     /// How long visitors of a process that is on its way out may stay.
     pub drain_limit: Duration,
+    /// Who is told of deployments that have ended.
+    pub deploy_hooks: DeployHooks,
     /// Postgres.
     pub database: PgConnectOptions,
     /// Folder of what is not in Postgres.
@@ -287,6 +297,7 @@ impl Arguments {
             .acme_directory
             .filter(|directory| !directory.is_empty())
             .and_then(|directory| problems.authority(&directory, &self.acme_contact, self.acme_root, self.acme_retry));
+        let deploy_hooks = self.deploy_hooks.check(&mut problems);
         let settings = || {
             Some(Settings {
                 listen: listen?,
@@ -294,6 +305,7 @@ impl Arguments {
                 reserved_names,
                 change_wait: Duration::from_secs(self.change_wait),
                 drain_limit: Duration::from_secs(self.drain_limit),
+                deploy_hooks,
                 database: database?,
                 data: data?,
                 domain: domain?.0,

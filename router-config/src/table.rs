@@ -7,11 +7,13 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::header::HeaderValue;
 use ipnet::IpNet;
+use ring::hmac;
 use rustls::sign::CertifiedKey;
 
-use crate::model;
+use crate::model::{self, Rules};
 use crate::target::TargetState;
 use crate::tls::Certificates;
 
@@ -35,10 +37,21 @@ pub struct LiveRoute {
     https_only: bool,
     hsts: Option<HeaderValue>,
     whitelist: Box<[IpNet]>,
+    rules: Option<Arc<LiveRules>>,
+}
+
+/// The rules of a route that has some.
+#[derive(Debug)]
+pub(crate) struct LiveRules {
+    pub(crate) rules: Rules,
+    /// As the answer carries it.
+    pub(crate) maintenance_page: Option<Bytes>,
+    /// By what each target is known to visitors that stay with it.
+    names: Box<[(SocketAddr, Box<str>)]>,
 }
 
 /// Why a route lets nobody through, or not this visitor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Closed {
     /// The visitor's address is not on the whitelist.
     Forbidden,
@@ -77,6 +90,7 @@ impl LookupTable {
                 https_only: route.https_only,
                 hsts: route.hsts.and_then(|hsts| HeaderValue::try_from(hsts.to_string()).ok()),
                 whitelist: route.whitelist.as_slice().into(),
+                rules: LiveRules::of(route),
             });
             for host in &route.hosts {
                 let (map, key) = match host.wildcard_suffix() {
@@ -156,6 +170,35 @@ thread_local! {
     static TURN: Cell<usize> = const { Cell::new(0) };
 }
 
+impl LiveRules {
+    fn of(route: &model::Route) -> Option<Arc<Self>> {
+        let rules = route.rules.clone();
+        if rules.is_empty() {
+            return None;
+        }
+        let named = |key: &String| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+            route.targets.iter().map(|target| (target.address, name(&key, target.address))).collect()
+        };
+        Some(Arc::new(Self {
+            names: rules.sticky.as_ref().map(named).unwrap_or_default(),
+            maintenance_page: rules.maintenance_page.clone().map(Bytes::from),
+            rules,
+        }))
+    }
+
+    /// The name of a target in cookies, when visitors stay with theirs.
+    pub(crate) fn name_of(&self, target: SocketAddr) -> Option<&str> {
+        self.names.iter().find(|(address, _)| *address == target).map(|(_, name)| &**name)
+    }
+}
+
+/// A target's name: says nothing about its address, and is the same at every router.
+fn name(key: &hmac::Key, target: SocketAddr) -> Box<str> {
+    let tag = hmac::sign(key, target.to_string().as_bytes());
+    tag.as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl LiveRoute {
     /// Whether visitors have to come by TLS.
     pub(crate) fn is_https_only(&self) -> bool {
@@ -165,6 +208,19 @@ impl LiveRoute {
     /// What browsers that came by TLS are to remember.
     pub(crate) fn hsts(&self) -> Option<&HeaderValue> {
         self.hsts.as_ref()
+    }
+
+    /// Its rules, if it has some.
+    pub(crate) fn rules(&self) -> Option<&Arc<LiveRules>> {
+        self.rules.as_ref()
+    }
+
+    /// The target of this name, unless it lately refused a connection.
+    pub(crate) fn named(&self, name: &str, tried: &[SocketAddr]) -> Option<&Arc<TargetState>> {
+        let names = &self.rules.as_ref()?.names;
+        let address = names.iter().find(|(_, of)| **of == *name).map(|(address, _)| *address)?;
+        let target = self.targets.iter().find(|target| target.address() == address)?;
+        (!tried.contains(&address) && !target.is_passed_over()).then_some(target)
     }
 
     /// Whether this visitor is kept out. Who may not come in does not learn of the maintenance either.

@@ -29,6 +29,7 @@ mod run;
 mod tags;
 mod timeouts;
 mod tls;
+mod tokens;
 mod transfer;
 pub(crate) mod up;
 mod users;
@@ -83,6 +84,8 @@ pub(crate) enum Command {
     #[command(flatten)]
     Tls(tls::Command),
     #[command(flatten)]
+    Tokens(tokens::Command),
+    #[command(flatten)]
     Users(users::Command),
     #[command(flatten)]
     Whitelist(whitelist::Command),
@@ -119,6 +122,7 @@ impl Command {
             Self::Tags(command) => command.run(context).await,
             Self::Timeouts(command) => command.run(context).await,
             Self::Tls(command) => command.run(context).await,
+            Self::Tokens(command) => command.run(context).await,
             Self::Users(command) => command.run(context).await,
             Self::Whitelist(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 84] = [
+const COMMANDS: [&str; 87] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -80,6 +80,9 @@ const COMMANDS: [&str; 84] = [
     "tls:disable",
     "tls:auto:enable",
     "tls:auto:disable",
+    "tokens:list",
+    "tokens:create",
+    "tokens:remove",
     "users:list",
     "whitelist:list",
     "whitelist:add",

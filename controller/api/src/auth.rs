@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use uuid::Uuid;
+
+pub use crate::names::TokenName;
 use crate::{Secret, Timestamp};
 
 /// A user as the API shows one.
@@ -64,6 +67,41 @@ pub struct Login {
 /// Answer of a login or of `POST /v2/auth/tokens/`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Token {
+    /// Forty hexadecimal digits; shown this once, kept only as a hash.
+    pub token: Secret,
+}
+
+/// A token as `GET /v2/tokens` shows it; beyond the contract.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TokenShown {
+    /// Its id.
+    pub id: Uuid,
+    /// Empty for one that a login made.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was last used, to the minute.
+    pub last_used: Option<Timestamp>,
+    /// Whether it is the one that asks.
+    pub current: bool,
+}
+
+/// `POST /v2/tokens`; beyond the contract.
+#[derive(Debug, Clone, Serialize)]
+pub struct CreateToken {
+    /// Wanted name, unique among the user's.
+    pub name: TokenName,
+}
+
+/// Answer of `POST /v2/tokens`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreatedToken {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
     /// Forty hexadecimal digits; shown this once, kept only as a hash.
     pub token: Secret,
 }

@@ -9,10 +9,14 @@ use serde::{Deserialize, Serialize};
 #[error("{0}")]
 pub struct NameError(pub String);
 
+/// A name: a text that was checked when it was parsed, told to others as text and parsed again from them.
+///
+/// `name!(/** doc */ Name, |text| check)`, where the check gives the text of a [`NameError`].
+#[macro_export]
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, ::serde::Serialize, ::serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -23,18 +27,18 @@ macro_rules! name {
             }
         }
 
-        impl FromStr for $name {
-            type Err = NameError;
-            fn from_str(text: &str) -> Result<Self, NameError> {
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::NameError;
+            fn from_str(text: &str) -> Result<Self, $crate::NameError> {
                 let check: fn(&str) -> Result<(), String> = $check;
-                check(text).map_err(NameError)?;
+                check(text).map_err($crate::NameError)?;
                 Ok(Self(text.to_owned()))
             }
         }
 
         impl TryFrom<String> for $name {
-            type Error = NameError;
-            fn try_from(text: String) -> Result<Self, NameError> {
+            type Error = $crate::NameError;
+            fn try_from(text: String) -> Result<Self, $crate::NameError> {
                 text.parse()
             }
         }
@@ -45,8 +49,8 @@ macro_rules! name {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
@@ -149,6 +153,25 @@ name!(
             Ok(())
         } else {
             Err("Enter a valid username. This value may contain only letters, numbers and @/./+/-/_ characters.".into())
+        }
+    }
+);
+
+name!(
+    /// The name that a user gives a token, unlike any token's id.
+    TokenName,
+    |text| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
+        if text.is_empty() {
+            Err("This field may not be blank.".into())
+        } else if text.len() <= 64
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(legal)
+            && uuid::Uuid::try_parse(text).is_err()
+        {
+            Ok(())
+        } else {
+            Err("The name of a token has up to 64 letters, digits, dots, hyphens and @, and is no UUID.".into())
         }
     }
 );

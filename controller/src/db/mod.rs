@@ -16,6 +16,7 @@ pub mod builds;
 pub mod certs;
 pub mod collaborators;
 pub mod configs;
+pub mod deploy_hooks;
 pub mod deployments;
 pub mod domains;
 pub mod events;

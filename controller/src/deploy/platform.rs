@@ -6,7 +6,7 @@ use paas_api::hold::Hold;
 use sqlx::PgPool;
 
 use super::{acme::Authority, signals::Signals};
-use crate::{scheduler::Scheduler, seal::Seal};
+use crate::{scheduler::Scheduler, seal::Seal, settings::DeployHooks};
 
 /// The platform's parts; cheap to clone.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ pub struct Options {
     pub drain_limit: Duration,
     /// Where certificates come from, if the platform fetches any.
     pub authority: Option<Authority>,
+    /// Who is told of deployments that have ended.
+    pub deploy_hooks: DeployHooks,
 }
 
 impl Options {

@@ -139,6 +139,7 @@ fn table(options: &Options, version: u64, apps: &[db::routing::AppRoute]) -> Tab
             whitelist: whitelist(app),
             https_only: app.https_only,
             hsts: app.hsts.as_ref().filter(|_| app.https_only).map(|stored| hsts(stored.0)),
+            rules: paas_router::model::Rules::default(),
         }
     }));
     Table { version, routes, ..Table::default() }

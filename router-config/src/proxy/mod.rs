@@ -7,13 +7,16 @@
 //! ```
 
 mod activity;
+mod affinity;
 mod alarm;
 mod body;
 mod forward;
 mod headers;
 mod hearing;
 mod host;
+mod https;
 mod limits;
+mod marks;
 mod pages;
 mod secure;
 mod upgrade;

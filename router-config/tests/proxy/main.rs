@@ -8,6 +8,7 @@ mod hosts;
 mod program;
 mod publisher;
 mod retry;
+mod rules;
 mod secure;
 mod streaming;
 mod switch;
