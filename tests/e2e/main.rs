@@ -5,6 +5,7 @@
 
 mod acme;
 mod bad_input;
+mod commands;
 mod concurrency;
 mod crash;
 mod isolation;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let scenarios = [
         push::scenarios(),
         tour::scenarios(),
+        commands::scenarios(),
         bad_input::scenarios(),
         concurrency::scenarios(),
         isolation::scenarios(),
