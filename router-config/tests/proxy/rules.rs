@@ -97,12 +97,12 @@ async fn an_app_takes_a_connection_in_the_time_that_its_owner_gives() {
     let listener = socket.listen(0).unwrap();
     let full = listener.local_addr().unwrap();
     let mut waiting = Vec::new();
-    let fill = async {
+    let sent = async {
         while let Ok(stream) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(full)).await {
             waiting.push(stream.unwrap());
         }
     };
-    in_time(fill).await;
+    in_time(sent).await;
     let router = Router::limited(Limits { connect: Duration::from_secs(3600), ..Limits::default() });
     let rules = Rules { connect_seconds: NonZeroU32::new(1), ..Rules::default() };
     router.serve(1, &[ruled(&[full], rules)]);
