@@ -165,10 +165,11 @@ async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
 
 /// A database with another key's secrets in it belongs to another data folder.
 async fn check_keys(pool: &PgPool, seal: &Seal, settings: &Settings) -> anyhow::Result<()> {
-    let mut connection = pool.acquire().await?;
-    let mut ids = db::configs::key_ids(&mut connection).await?;
-    ids.extend(db::certs::key_ids(&mut connection).await?);
-    ids.extend(db::acme::key_ids(&mut connection).await?);
+    let mut db = pool.acquire().await?;
+    let mut ids = db::configs::key_ids(&mut db).await?;
+    ids.extend(db::one_offs::key_ids(&mut db).await?);
+    ids.extend(db::certs::key_ids(&mut db).await?);
+    ids.extend(db::acme::key_ids(&mut db).await?);
     if let Some(id) = ids.into_iter().find(|id| !seal.knows(id)) {
         let file = settings.data.join(FILE_NAME);
         bail!(

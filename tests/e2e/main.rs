@@ -9,6 +9,7 @@ mod commands;
 mod concurrency;
 mod crash;
 mod isolation;
+mod one_off;
 mod push;
 mod rollout;
 mod tls;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         bad_input::scenarios(),
         concurrency::scenarios(),
         isolation::scenarios(),
+        one_off::scenarios(),
         rollout::scenarios(),
         tls::scenarios(),
         acme::scenarios(),

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 87] = [
+const COMMANDS: [&str; 89] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -69,6 +69,8 @@ const COMMANDS: [&str; 87] = [
     "routing:info",
     "routing:enable",
     "routing:disable",
+    "runs:list",
+    "runs:stop",
     "tags:list",
     "tags:set",
     "tags:unset",

@@ -36,7 +36,9 @@ mod pods;
 mod releases;
 pub mod router;
 mod routes;
+mod runs;
 pub mod server;
+mod session;
 mod settings;
 mod tls;
 mod tokens;
@@ -122,6 +124,7 @@ fn all() -> router::Routes {
         admin::routes,
         keys::routes,
         apps::routes,
+        runs::routes,
         perms::routes,
         config::routes,
         builds::routes,
