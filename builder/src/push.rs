@@ -124,7 +124,7 @@ async fn deploy(push: &Push, branch: &str, commit: CommitId, progress: &Progress
     let procfile = types(&root)?;
     let image = ImageName::new(&platform.settings.registry, access.uuid, &source.commit);
     let arguments = arguments?;
-    let building = async {
+    let building = Box::pin(async {
         build(push, &source, &root, &arguments, &image, progress).await?;
         laps.lap("build");
         platform.hold.reach("push.built").await;
@@ -134,7 +134,7 @@ async fn deploy(push: &Push, branch: &str, commit: CommitId, progress: &Progress
         platform.hold.reach("push.pushed").await;
         progress.line("Build complete.").await;
         Ok(digest)
-    };
+    });
     let digest = unless_cancelled(push, building).await?;
 
     progress.line("Launching App...").await;

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 89] = [
+const COMMANDS: [&str; 90] = [
     "apps:create",
     "apps:list",
     "apps:info",
