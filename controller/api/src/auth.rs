@@ -6,6 +6,7 @@ use crate::{Secret, Timestamp};
 
 /// A user as the API shows one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct User {
     /// May be empty.
     #[serde(default)]
@@ -38,8 +39,10 @@ pub struct User {
 
 /// `POST /v2/auth/register`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Register {
     /// Wanted name.
+    #[cfg_attr(feature = "schema", schema(pattern = "^[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]{0,149}$"))]
     pub username: String,
     /// Wanted password.
     pub password: Secret,
@@ -54,6 +57,7 @@ pub struct Register {
 
 /// `POST /v2/auth/login/`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Login {
     /// Name.
     pub username: String,
@@ -63,13 +67,27 @@ pub struct Login {
 
 /// Answer of a login or of `POST /v2/auth/tokens/`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Token {
     /// Forty hexadecimal digits; shown this once, kept only as a hash.
     pub token: Secret,
 }
 
+/// `POST /v2/auth/tokens/`.
+#[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Regenerate {
+    /// Another user's name; administrators only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Everybody's, when it is there at all; administrators only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all: Option<bool>,
+}
+
 /// `DELETE /v2/auth/cancel`.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Cancel {
     /// Another user's name; administrators only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +96,7 @@ pub struct Cancel {
 
 /// `POST /v2/auth/passwd`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ChangePassword {
     /// Another user's name; administrators only.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -20,6 +20,7 @@ mod body;
 mod builds;
 mod client;
 mod config;
+pub mod describe;
 mod domains;
 pub mod error;
 mod follow;
@@ -28,6 +29,7 @@ mod health;
 mod hooks;
 mod keys;
 mod logs;
+pub mod openapi;
 mod page;
 mod passwords;
 mod perms;
@@ -128,6 +130,7 @@ fn all() -> router::Routes {
         settings::routes,
         hooks::routes,
         routes::routes,
+        openapi::routes,
     ]
     .into_iter()
     .fold(router::Routes::default(), |routes, add| add(routes))
