@@ -20,7 +20,6 @@ demo: ## Start the platform and show a git push going live (DEMO_EXIT=1: end aft
 	@tests/demo
 
 test: setup ## Run every test
-	cargo build --locked $(binaries)
 	cargo test --locked --workspace --no-run
 	tests/with-postgres cargo test --locked --workspace --no-fail-fast
 

@@ -54,7 +54,7 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 21] = [
+const GROUPS: [(&str, Option<&str>); 22] = [
     ("apps", Some("list")),
     ("auth", None),
     ("builds", Some("list")),
@@ -74,6 +74,7 @@ const GROUPS: [(&str, Option<&str>); 21] = [
     ("sharing", Some("list")),
     ("tags", Some("list")),
     ("timeouts", Some("list")),
+    ("tokens", Some("list")),
     ("users", Some("list")),
     ("whitelist", Some("list")),
 ];

@@ -5,6 +5,7 @@ mod commands;
 mod context;
 mod env_file;
 mod error;
+mod pairs;
 mod plugin;
 mod printer;
 mod profile;

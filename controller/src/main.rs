@@ -12,7 +12,7 @@ use clap::Parser as _;
 use paas_api::hold::Hold;
 use paas_controller::{
     db,
-    deploy::{Options, Platform, reconciler, signals::Signals},
+    deploy::{Options, Platform, deploy_hooks, reconciler, signals::Signals},
     http::{Api, Rules, server},
     scheduler::{self, connect},
     seal::{FILE_NAME, Seal},
@@ -96,6 +96,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     };
     let stop = CancellationToken::new();
     let router = Api::new(platform.clone(), rules, stop.clone()).router();
+    let deploy_hooks = tokio::spawn(deploy_hooks::run(platform.clone()));
     let mut reconciler = tokio::spawn(reconciler::run(platform));
     tracing::info!(address = %settings.listen, domain = settings.domain, "serving");
     let serving = server::serve(listener, router, stop.clone());
@@ -108,6 +109,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     stop.cancel();
     serving.await;
     reconciler.abort();
+    deploy_hooks.abort();
     tracing::info!("stopped");
     Ok(())
 }
@@ -127,6 +129,7 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
         reserved_names: settings.reserved_names.clone(),
         change_wait: settings.change_wait,
         drain_limit: settings.drain_limit,
+        deploy_hooks: settings.deploy_hooks.clone(),
     };
     Ok(Platform {
         signals: Signals::listen(pool.clone()),

@@ -13,6 +13,10 @@ use paas_api::Secret;
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
+mod deploy_hooks;
+
+pub use deploy_hooks::{DeployHooks, HookUrl};
+
 use crate::scheduler::{Kind as SchedulerKind, docker::SubnetPool};
 
 /// The flags as they come; [`Arguments::check`] makes settings of them.
@@ -79,6 +83,8 @@ pub struct Arguments {
     /// Seconds that visitors of a process that is on its way out may stay.
     #[arg(long, env = "PAAS_DRAIN_LIMIT", default_value = "60")]
     drain_limit: u64,
+    #[command(flatten)]
+    deploy_hooks: deploy_hooks::Arguments,
     /// Folder of hold points; for tests.
     #[arg(long, env = "PAAS_HOLD", hide = true)]
     hold: Option<PathBuf>,
@@ -108,6 +114,8 @@ pub struct Settings {
     pub change_wait: Duration,
     /// How long visitors of a process that is on its way out may stay.
     pub drain_limit: Duration,
+    /// Who is told of deployments that have ended.
+    pub deploy_hooks: DeployHooks,
     /// Postgres.
     pub database: PgConnectOptions,
     /// Folder of what is not in Postgres.
@@ -237,6 +245,7 @@ impl Arguments {
             trusted_proxies.extend(problems.parse::<Network>("trusted-proxies", proxy, "an address or a network"));
         }
         let reserved_names = self.reserved_names.split(',').map(|name| name.trim().to_owned()).collect();
+        let deploy_hooks = self.deploy_hooks.check(&mut problems);
         let settings = || {
             Some(Settings {
                 listen: listen?,
@@ -244,6 +253,7 @@ impl Arguments {
                 reserved_names,
                 change_wait: Duration::from_secs(self.change_wait),
                 drain_limit: Duration::from_secs(self.drain_limit),
+                deploy_hooks,
                 database: database?,
                 data: data?,
                 domain: domain?.0,

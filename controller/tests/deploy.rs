@@ -25,6 +25,7 @@ use paas_controller::{
     domain::{app::App, config::Changes, user::User},
     scheduler::{Scheduler as _, fake::FakeScheduler},
     seal::Seal,
+    settings::DeployHooks,
 };
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
@@ -62,6 +63,7 @@ async fn world(pool: PgPool) -> World {
             reserved_names: vec!["paas".into()],
             change_wait: Duration::from_secs(10),
             drain_limit: Duration::from_secs(5),
+            deploy_hooks: DeployHooks::default(),
         }),
         hold: Hold::default(),
     };

@@ -13,6 +13,7 @@ pub mod follow;
 pub mod health;
 pub mod model;
 pub mod proxy;
+mod rules;
 pub mod settings;
 pub mod snapshot;
 pub mod switchboard;

@@ -11,6 +11,8 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use crate::rules::{ReferrerPolicy, Rules};
+
 /// Longest host name that DNS knows.
 const LONGEST_HOST: usize = 253;
 
@@ -41,6 +43,9 @@ pub struct Route {
     /// Addresses that may visit; everybody else gets 403. Empty: everybody may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub whitelist: Vec<IpNet>,
+    /// What its owner says about its requests.
+    #[serde(default, skip_serializing_if = "Rules::is_empty")]
+    pub rules: Rules,
 }
 
 /// One process that takes requests.

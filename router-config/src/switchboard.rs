@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::model;
-use crate::table::{Closed, LookupTable};
+use crate::table::{Closed, LiveRules, LookupTable};
 use crate::target::{Lease, TargetState};
 
 /// What the router serves and what it still ends.
@@ -131,24 +131,34 @@ impl Switchboard {
     }
 
     /// The target for a visitor's request to this lower-case host; asked again after a failure with those
-    /// `tried`, and always answered from the newest table.
-    pub(crate) fn choose(&self, host: &str, visitor: IpAddr, tried: &[SocketAddr]) -> Choice {
+    /// `tried`, and always answered from the newest table. `wish` is the name of the target with which the visitor would
+    /// like to stay. Tells the route's rules, too.
+    pub(crate) fn choose<'a>(
+        &self,
+        host: &str,
+        visitor: IpAddr,
+        wish: impl Fn() -> Option<&'a str>,
+        tried: &[SocketAddr],
+    ) -> (Choice, Option<Arc<LiveRules>>) {
         loop {
             let current = self.current.load();
             let Some(table) = current.as_ref() else {
-                return Choice::NoTable;
+                return (Choice::NoTable, None);
             };
             let Some(route) = table.lookup(host) else {
-                return Choice::UnknownHost;
+                return (Choice::UnknownHost, None);
             };
+            let rules = route.rules().cloned();
             if let Some(closed) = route.closed_to(visitor) {
-                return Choice::Closed(closed);
+                return (Choice::Closed(closed), rules);
             }
-            let Some(target) = route.least_loaded(tried) else {
-                return Choice::NoTarget;
+            let stays = rules.as_ref().is_some_and(|live| live.rules.sticky.is_some());
+            let wanted = if stays { wish().and_then(|name| route.named(name, tried)) } else { None };
+            let Some(target) = wanted.or_else(|| route.least_loaded(tried)) else {
+                return (Choice::NoTarget, rules);
             };
             if let Some(lease) = target.enter() {
-                return Choice::Target(lease);
+                return (Choice::Target(lease), rules);
             }
         }
     }
@@ -210,7 +220,7 @@ mod tests {
     }
 
     fn enter(switchboard: &Switchboard) -> Lease {
-        match switchboard.choose("a.b", VISITOR, &[]) {
+        match switchboard.choose("a.b", VISITOR, || None, &[]).0 {
             Choice::Target(lease) => lease,
             other => panic!("{other:?}"),
         }
@@ -219,12 +229,12 @@ mod tests {
     #[test]
     fn every_way_to_find_no_target_is_told_apart() {
         let switchboard = Switchboard::new(Duration::from_secs(30));
-        assert!(matches!(switchboard.choose("a.b", VISITOR, &[]), Choice::NoTable));
+        assert!(matches!(switchboard.choose("a.b", VISITOR, || None, &[]).0, Choice::NoTable));
         switchboard.apply(&table(1, &[]));
-        assert!(matches!(switchboard.choose("a.b", VISITOR, &[]), Choice::NoTarget));
-        assert!(matches!(switchboard.choose("x.y", VISITOR, &[]), Choice::UnknownHost));
+        assert!(matches!(switchboard.choose("a.b", VISITOR, || None, &[]).0, Choice::NoTarget));
+        assert!(matches!(switchboard.choose("x.y", VISITOR, || None, &[]).0, Choice::UnknownHost));
         switchboard.apply(&table(2, &[1]));
-        assert!(matches!(switchboard.choose("a.b", VISITOR, &[address(1)]), Choice::NoTarget));
+        assert!(matches!(switchboard.choose("a.b", VISITOR, || None, &[address(1)]).0, Choice::NoTarget));
     }
 
     #[tokio::test]

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ipnet::IpNet;
+use ring::hmac;
 
-use crate::model;
+use crate::model::{self, Rules};
 use crate::target::TargetState;
 
 /// Every host of a table with the targets behind it.
@@ -28,10 +30,21 @@ pub struct LiveRoute {
     targets: Box<[Arc<TargetState>]>,
     maintenance: bool,
     whitelist: Box<[IpNet]>,
+    rules: Option<Arc<LiveRules>>,
+}
+
+/// The rules of a route that has some.
+#[derive(Debug)]
+pub(crate) struct LiveRules {
+    pub(crate) rules: Rules,
+    /// As the answer carries it.
+    pub(crate) maintenance_page: Option<Bytes>,
+    /// By what each target is known to visitors that stay with it.
+    names: Box<[(SocketAddr, Box<str>)]>,
 }
 
 /// Why a route lets nobody through, or not this visitor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Closed {
     /// The visitor's address is not on the whitelist.
     Forbidden,
@@ -58,6 +71,7 @@ impl LookupTable {
                 targets: targets.into(),
                 maintenance: route.maintenance,
                 whitelist: route.whitelist.as_slice().into(),
+                rules: LiveRules::of(route),
             });
             for host in &route.hosts {
                 let (map, key) = match host.wildcard_suffix() {
@@ -108,7 +122,49 @@ thread_local! {
     static TURN: Cell<usize> = const { Cell::new(0) };
 }
 
+impl LiveRules {
+    fn of(route: &model::Route) -> Option<Arc<Self>> {
+        let rules = route.rules.clone();
+        if rules.is_empty() {
+            return None;
+        }
+        let named = |key: &String| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+            route.targets.iter().map(|target| (target.address, name(&key, target.address))).collect()
+        };
+        Some(Arc::new(Self {
+            names: rules.sticky.as_ref().map(named).unwrap_or_default(),
+            maintenance_page: rules.maintenance_page.clone().map(Bytes::from),
+            rules,
+        }))
+    }
+
+    /// The name of a target in cookies, when visitors stay with theirs.
+    pub(crate) fn name_of(&self, target: SocketAddr) -> Option<&str> {
+        self.names.iter().find(|(address, _)| *address == target).map(|(_, name)| &**name)
+    }
+}
+
+/// A target's name: says nothing about its address, and is the same at every router.
+fn name(key: &hmac::Key, target: SocketAddr) -> Box<str> {
+    let tag = hmac::sign(key, target.to_string().as_bytes());
+    tag.as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl LiveRoute {
+    /// Its rules, if it has some.
+    pub(crate) fn rules(&self) -> Option<&Arc<LiveRules>> {
+        self.rules.as_ref()
+    }
+
+    /// The target of this name, unless it lately refused a connection.
+    pub(crate) fn named(&self, name: &str, tried: &[SocketAddr]) -> Option<&Arc<TargetState>> {
+        let names = &self.rules.as_ref()?.names;
+        let address = names.iter().find(|(_, of)| **of == *name).map(|(address, _)| *address)?;
+        let target = self.targets.iter().find(|target| target.address() == address)?;
+        (!tried.contains(&address) && !target.is_passed_over()).then_some(target)
+    }
+
     /// Whether this visitor is kept out. Who may not come in does not learn of the maintenance either.
     pub(crate) fn closed_to(&self, visitor: IpAddr) -> Option<Closed> {
         if !self.whitelist.is_empty() && !self.whitelist.iter().any(|network| network.contains(&visitor)) {
@@ -229,7 +285,7 @@ mod tests {
                 hosts: vec!["a.b".parse().unwrap()],
                 maintenance,
                 whitelist: whitelist.clone(),
-                targets: vec![],
+                ..Route::default()
             };
             let table = LookupTable::new(&Table { version: 1, routes: vec![route] }, |_| unreachable!());
             let route = table.lookup("a.b").unwrap();

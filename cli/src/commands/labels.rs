@@ -8,6 +8,7 @@ use paas_api::settings::{ChangeSettings, Settings};
 use crate::{
     context::Context,
     error::Error,
+    pairs,
     printer::Printer,
     session::{App, AppOption},
 };
@@ -69,19 +70,8 @@ pub(crate) struct Set {
     app: AppOption,
 }
 
-fn label(text: &str) -> Result<(&str, &str), Error> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() && !value.contains('=') => Ok((key, value)),
-        _ => Err(Error::usage(format!("'{text}' does not match the pattern 'key=value', ex: team=web"))),
-    }
-}
-
 async fn set(arguments: &Set, context: &Context) -> Result<(), Error> {
-    let mut labels = BTreeMap::new();
-    for text in &arguments.labels {
-        let (key, value) = label(text)?;
-        labels.insert(key.to_owned(), Some(value.to_owned()));
-    }
+    let labels = pairs::read(&arguments.labels, "team=web")?;
     change(&arguments.app, context, "Applying", labels).await
 }
 
@@ -112,19 +102,4 @@ async fn change(
     let what = format!("{doing} labels on {}... ", app.name);
     context.printer.waiting(&what, app.post_for_nothing("settings/", &body)).await?;
     context.printer.line("done")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::label;
-
-    #[test]
-    fn a_label_has_one_equals_sign() {
-        assert_eq!(label("team=web and more").unwrap(), ("team", "web and more"));
-        assert_eq!(label("team=").unwrap(), ("team", ""));
-        for bad in ["team", "=web", "team=a=b", ""] {
-            let text = label(bad).unwrap_err().to_string();
-            assert_eq!(text, format!("'{bad}' does not match the pattern 'key=value', ex: team=web"));
-        }
-    }
 }

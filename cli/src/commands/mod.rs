@@ -27,6 +27,7 @@ mod routing;
 mod run;
 mod tags;
 mod timeouts;
+mod tokens;
 mod transfer;
 pub(crate) mod up;
 mod users;
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     #[command(flatten)]
     Timeouts(timeouts::Command),
     #[command(flatten)]
+    Tokens(tokens::Command),
+    #[command(flatten)]
     Users(users::Command),
     #[command(flatten)]
     Whitelist(whitelist::Command),
@@ -111,6 +114,7 @@ impl Command {
             Self::Routing(command) => command.run(context).await,
             Self::Tags(command) => command.run(context).await,
             Self::Timeouts(command) => command.run(context).await,
+            Self::Tokens(command) => command.run(context).await,
             Self::Users(command) => command.run(context).await,
             Self::Whitelist(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,

@@ -1,7 +1,5 @@
 //! `tags:*`: the labels of the machines that an app's processes run on.
 
-use std::collections::BTreeMap;
-
 use clap::{Args, Subcommand};
 use paas_api::config::{ChangeConfig, ChangedTexts, Config};
 
@@ -9,6 +7,7 @@ use crate::{
     commands::maps::{apply, print_texts, unset},
     context::Context,
     error::Error,
+    pairs,
     printer::Printer,
     session::{App, AppOption, DetachOption},
 };
@@ -67,19 +66,8 @@ pub(crate) struct Set {
     detach: DetachOption,
 }
 
-fn tag(text: &str) -> Result<(&str, &str), Error> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() && !value.contains('=') => Ok((key, value)),
-        _ => Err(Error::usage(format!("'{text}' does not match the pattern 'key=value', ex: zone=a"))),
-    }
-}
-
 async fn set(arguments: &Set, context: &Context) -> Result<(), Error> {
-    let mut tags = BTreeMap::new();
-    for text in &arguments.tags {
-        let (key, value) = tag(text)?;
-        tags.insert(key.to_owned(), Some(value.to_owned()));
-    }
+    let tags = pairs::read(&arguments.tags, "zone=a")?;
     change(context, &arguments.app, &arguments.detach, tags).await
 }
 
@@ -101,19 +89,4 @@ async fn change(context: &Context, app: &AppOption, detach: &DetachOption, tags:
     let body = ChangeConfig { tags, ..ChangeConfig::default() };
     let config = apply(context, &app, detach, "Applying tags... ", &body).await?;
     print_tags(context.printer, &app, &config)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::tag;
-
-    #[test]
-    fn a_tag_has_one_equals_sign() {
-        assert_eq!(tag("example.com/rack=12").unwrap(), ("example.com/rack", "12"));
-        assert_eq!(tag("fast=").unwrap(), ("fast", ""));
-        for bad in ["zone", "=a", "zone=a=b", ""] {
-            let text = tag(bad).unwrap_err().to_string();
-            assert_eq!(text, format!("'{bad}' does not match the pattern 'key=value', ex: zone=a"));
-        }
-    }
 }

@@ -15,7 +15,8 @@ pub(crate) use crate::up::ChildArguments;
 /// Start the platform on this machine and keep it running until Ctrl-C
 ///
 /// Starts a private Postgres, an image registry, the controller, the builder and the router, and starts again what dies.
-/// A port of 0 takes any free one. With --json, one line of JSON tells all addresses as soon as the platform is up.
+/// A port of 0 takes any free one. The controller reads its own settings, such as PAAS_REGISTRATION or
+/// PAAS_DEPLOY_HOOK_URLS, from the environment. With --json, one line of JSON tells all addresses as soon as the platform is up.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Folder for everything that is kept [default: ~/.local/share/paas]

@@ -15,7 +15,11 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{data::Owner, ports::Port};
+use super::{data::Owner, ports::Port, services::CONTROLLER};
+
+/// Variables that reach the controller as they were given to `paas up`, and hold what nobody else should know.
+const CONTROLLERS_OWN: [&str; 4] =
+    ["PAAS_DEPLOY_HOOK_URLS", "PAAS_DEPLOY_HOOK_SECRET_KEY", "DEIS_DEPLOY_HOOK_URLS", "DEIS_DEPLOY_HOOK_SECRET_KEY"];
 
 /// How long one question for readiness may take.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -109,7 +113,13 @@ impl Service {
         for port in &mut self.ports {
             port.release();
         }
-        self.launch.command(paas, &run.join(format!("{}.pid", self.name))).stdin(Stdio::null()).spawn()
+        let mut command = self.launch.command(paas, &run.join(format!("{}.pid", self.name)));
+        if self.name != CONTROLLER {
+            for name in CONTROLLERS_OWN {
+                command.env_remove(name);
+            }
+        }
+        command.stdin(Stdio::null()).spawn()
     }
 }
 

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 73] = [
+const COMMANDS: [&str; 76] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -69,6 +69,9 @@ const COMMANDS: [&str; 73] = [
     "timeouts:list",
     "timeouts:set",
     "timeouts:unset",
+    "tokens:list",
+    "tokens:create",
+    "tokens:remove",
     "users:list",
     "whitelist:list",
     "whitelist:add",

@@ -19,5 +19,6 @@ mod server;
 mod settings;
 mod terminal;
 mod tls;
+mod tokens;
 mod trouble;
 mod world;

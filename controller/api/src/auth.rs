@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use uuid::Uuid;
+
+pub use crate::names::TokenName;
 use crate::{Secret, Timestamp};
 
 /// A user as the API shows one.
@@ -83,6 +86,44 @@ pub struct Regenerate {
     /// Everybody's, when it is there at all; administrators only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub all: Option<bool>,
+}
+
+/// A token as `GET /v2/tokens` shows it; beyond the contract.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct TokenShown {
+    /// Its id.
+    pub id: Uuid,
+    /// Empty for one that a login made.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was last used, to the minute.
+    pub last_used: Option<Timestamp>,
+    /// Whether it is the one that asks.
+    pub current: bool,
+}
+
+/// `POST /v2/tokens`; beyond the contract.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct CreateToken {
+    /// Wanted name, unique among the user's.
+    pub name: TokenName,
+}
+
+/// Answer of `POST /v2/tokens`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct CreatedToken {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Forty hexadecimal digits; shown this once, kept only as a hash.
+    pub token: Secret,
 }
 
 /// `DELETE /v2/auth/cancel`.

@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 #[error("{0}")]
 pub struct NameError(pub String);
 
+/// A name: a text that was checked when it was parsed, told to others as text and parsed again from them.
+///
+/// `name!(/** doc */ Name, |text| check)`, where the check gives the text of a [`NameError`].
+#[macro_export]
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, ::serde::Serialize, ::serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -24,18 +27,18 @@ macro_rules! name {
             }
         }
 
-        impl FromStr for $name {
-            type Err = NameError;
-            fn from_str(text: &str) -> Result<Self, NameError> {
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::NameError;
+            fn from_str(text: &str) -> Result<Self, $crate::NameError> {
                 let check: fn(&str) -> Result<(), String> = $check;
-                check(text).map_err(NameError)?;
+                check(text).map_err($crate::NameError)?;
                 Ok(Self(text.to_owned()))
             }
         }
 
         impl TryFrom<String> for $name {
-            type Error = NameError;
-            fn try_from(text: String) -> Result<Self, NameError> {
+            type Error = $crate::NameError;
+            fn try_from(text: String) -> Result<Self, $crate::NameError> {
                 text.parse()
             }
         }
@@ -46,8 +49,8 @@ macro_rules! name {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
@@ -66,6 +69,7 @@ fn is_lower_or_digit(c: char) -> bool {
 
 name!(
     /// The id of an app: a DNS label that starts with a letter (contract §2.1).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"))]
     AppName,
     |text| {
         if text.is_empty() {
@@ -87,6 +91,7 @@ name!(
 
 name!(
     /// A process type of a Procfile, such as `web` (contract §2.7).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
     ProcessType,
     |text| {
         let legal = !text.is_empty()
@@ -119,6 +124,7 @@ impl ProcessType {
 
 name!(
     /// The name of a user (contract §2.2).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     Username,
     |text| {
         if text.is_empty() {
@@ -137,7 +143,28 @@ name!(
 );
 
 name!(
+    /// The name that a user gives a token, unlike any token's id.
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"))]
+    TokenName,
+    |text| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
+        if text.is_empty() {
+            Err("This field may not be blank.".into())
+        } else if text.len() <= 64
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(legal)
+            && uuid::Uuid::try_parse(text).is_err()
+        {
+            Ok(())
+        } else {
+            Err("The name of a token has up to 64 letters, digits, dots, hyphens and @, and is no UUID.".into())
+        }
+    }
+);
+
+name!(
     /// The name of a config variable (contract §2.4).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,252}$"))]
     ConfigKey,
     |text| {
         let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
@@ -151,6 +178,7 @@ name!(
 
 name!(
     /// A full or short commit id: 7 to 40 lower-case hexadecimal digits (contract §2.10, §5.3).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(pattern = "^[0-9a-f]{7,40}$"))]
     CommitSha,
     |text| {
         if (7..=40).contains(&text.len()) && text.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c)) {
@@ -170,6 +198,7 @@ impl CommitSha {
 
 name!(
     /// A branch name that git would take (the parts of `git check-ref-format` that matter here).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     BranchName,
     |text| {
         let bad = text.is_empty()

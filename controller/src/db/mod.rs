@@ -14,6 +14,7 @@ pub mod apps;
 pub mod builds;
 pub mod collaborators;
 pub mod configs;
+pub mod deploy_hooks;
 pub mod deployments;
 pub mod domains;
 pub mod events;

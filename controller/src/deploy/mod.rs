@@ -2,8 +2,10 @@
 //!
 //! [`intent`] records what is wanted, in one transaction, and touches nothing else. The [`reconciler`] compares what is
 //! wanted with what there is and takes one step at a time ([`step`]) until nothing is left to do. [`wait`] lets a client
-//! follow the deployment that its change became. [`routes`] publishes where visitors are sent.
+//! follow the deployment that its change became. [`routes`] publishes where visitors are sent. [`deploy_hooks`] tells others
+//! how a deployment ended.
 
+pub mod deploy_hooks;
 pub mod intent;
 mod observe;
 pub mod one_off;

@@ -6,7 +6,7 @@ use paas_api::hold::Hold;
 use sqlx::PgPool;
 
 use super::signals::Signals;
-use crate::{scheduler::Scheduler, seal::Seal};
+use crate::{scheduler::Scheduler, seal::Seal, settings::DeployHooks};
 
 /// The platform's parts; cheap to clone.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ pub struct Options {
     pub change_wait: Duration,
     /// How long visitors of an instance that is on its way out may stay.
     pub drain_limit: Duration,
+    /// Who is told of deployments that have ended.
+    pub deploy_hooks: DeployHooks,
 }
 
 impl Options {

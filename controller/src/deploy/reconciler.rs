@@ -43,7 +43,7 @@ pub async fn run(platform: Platform) {
             signal = hearing.next() => match signal {
                 Signal::App(app) => Ok(vec![app]),
                 Signal::Routers | Signal::Everything => unsettled_apps(&platform).await,
-                Signal::Progress(_) | Signal::Routes => Ok(Vec::new()),
+                Signal::Progress(_) | Signal::Routes | Signal::Hooks | Signal::Access => Ok(Vec::new()),
             },
             Some(app) = changes.next() => Ok(vec![app]),
             _ = unsettled.tick() => unsettled_apps(&platform).await,

@@ -81,6 +81,7 @@ fn table(options: &Options, version: u64, apps: &[db::routing::AppRoute]) -> Tab
                 .collect(),
             maintenance: app.maintenance,
             whitelist: whitelist(app),
+            rules: paas_router::model::Rules::default(),
         }
     }));
     Table { version, routes }

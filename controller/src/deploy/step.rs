@@ -22,7 +22,8 @@ use super::{
 use crate::{
     db::{self, DbError, events::Level, instances::State},
     domain::{
-        deployment::{Kind, Status},
+        deploy_hook::Outcome,
+        deployment::{Deployment, Kind, Status},
         instance::InstanceName,
         plan::{Action, plan},
     },
@@ -263,6 +264,9 @@ async fn succeed(
     let Some(mut db) = begin(db, view).await? else { return Ok(false) };
     let done = db::deployments::advance(&mut db, deployment.id, deployment.status, Status::Succeeded).await?;
     db::instances::set_state(&mut db, &texts(unwanted), State::Draining).await?;
+    if done {
+        tell_others(platform, &mut db, deployment, Outcome::Succeeded).await?;
+    }
     notify_progress(&mut db, view.app.id).await?;
     db.commit().await?;
     platform.hold.reach("deployment.succeeded").await;
@@ -282,7 +286,9 @@ async fn fail(platform: &Platform, db: &mut PgConnection, view: &View, reason: &
         Kind::Release => failure_text(deployment.version, view.situation.serving, reason),
         Kind::Scale | Kind::Restart => reason.to_owned(),
     };
-    db::deployments::fail(&mut db, deployment.id, &text).await?;
+    if db::deployments::fail(&mut db, deployment.id, &text).await? {
+        tell_others(platform, &mut db, deployment, Outcome::Failed).await?;
+    }
     db::apps::set_formation(&mut db, view.app.id, &deployment.previous_formation).await?;
     db::instances::unmark_replacements(&mut db, view.app.id).await?;
     db::events::insert(&mut db, view.app.id, Level::Error, &text).await?;
@@ -292,6 +298,20 @@ async fn fail(platform: &Platform, db: &mut PgConnection, view: &View, reason: &
         "deployment failed");
     platform.hold.reach("deployment.failed").await;
     Ok(false) // The rest of the plan was made for another world.
+}
+
+/// Has everybody told who asked for it that a release was deployed, or failed to be.
+async fn tell_others(
+    platform: &Platform,
+    db: &mut PgConnection,
+    deployment: &Deployment,
+    outcome: Outcome,
+) -> Result<(), DbError> {
+    if deployment.kind != Kind::Release {
+        return Ok(());
+    }
+    let targets: Vec<Vec<u8>> = platform.options.deploy_hooks.urls.iter().map(|url| url.key().to_vec()).collect();
+    db::deploy_hooks::insert(db, deployment.app, deployment.version, outcome, &targets).await
 }
 
 /// The engine is away: nothing can be done, but whoever waits for a deployment is told before long.

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod build;
 pub mod config;
+pub mod deploy_hook;
 pub mod deployment;
 pub mod formation;
 pub mod healthcheck;

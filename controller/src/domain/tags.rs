@@ -1,76 +1,34 @@
 //! Tags: labels that the machine of an app's processes shall have (contract §1.7, §2.5).
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use paas_api::name;
 
 const LONGEST_PREFIX: usize = 253;
 
-/// Why a text is not a tag's key or value; the text is the contract's own message.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TagError(&'static str);
-
-macro_rules! tag {
-    ($(#[$doc:meta])* $name:ident, $check:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl FromStr for $name {
-            type Err = TagError;
-            fn from_str(text: &str) -> Result<Self, TagError> {
-                let check: fn(&str) -> Result<(), &'static str> = $check;
-                check(text).map_err(TagError)?;
-                Ok(Self(text.to_owned()))
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = TagError;
-            fn try_from(text: String) -> Result<Self, TagError> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> String {
-                name.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
-
-tag!(
+name!(
     /// A key: a name, maybe after a prefix, as in `example.test/zone`.
     TagKey,
     |text| {
         let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
         if let Some(prefix) = prefix {
             if prefix.len() > LONGEST_PREFIX {
-                return Err("Tag key prefixes must 253 characters or less.");
+                return Err("Tag key prefixes must 253 characters or less.".to_owned());
             }
             if !prefix.split('.').all(is_word) {
-                return Err("Tag key prefixes must be DNS subdomains.");
+                return Err("Tag key prefixes must be DNS subdomains.".to_owned());
             }
         }
-        is_word(name).then_some(()).ok_or("Tag keys must be alphanumeric or \"-_.\", and 1-63 characters.")
+        is_word(name).then_some(()).ok_or_else(|| "Tag keys must be alphanumeric or \"-_.\", and 1-63 characters.".to_owned())
     }
 );
 
-tag!(
+name!(
     /// A value, maybe empty.
     TagValue,
     |text| {
         let legal = text.is_empty() || is_word(text);
-        legal.then_some(()).ok_or("Tag values must be alphanumeric or \"-_.\", and 1-63 characters.")
+        legal.then_some(()).ok_or_else(|| "Tag values must be alphanumeric or \"-_.\", and 1-63 characters.".to_owned())
     }
 );
 

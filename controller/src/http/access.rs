@@ -1,5 +1,7 @@
 //! Who may do what: extractors whose type proves the right. A handler that takes none of them is open to everybody.
 
+use std::time::Duration;
+
 use axum::{
     RequestPartsExt as _,
     extract::{FromRequestParts, RawPathParams},
@@ -16,6 +18,7 @@ use super::{
 };
 use crate::{
     db::{apps, tokens, users},
+    deploy::signals::Signal,
     domain::{app::App, user::User},
 };
 
@@ -55,6 +58,15 @@ impl Level {
 /// A user with a valid token.
 #[derive(Debug)]
 pub(crate) struct Authenticated(pub(crate) User);
+
+/// A user, and the token that proved it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The user.
+    pub(crate) user: User,
+    /// The token.
+    pub(crate) token: TokenHash,
+}
 
 /// A user where one is welcome but not needed: a bad token counts as none.
 #[derive(Debug)]
@@ -142,6 +154,15 @@ impl FromRequestParts<Api> for Authenticated {
     }
 }
 
+impl FromRequestParts<Api> for Session {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Answer<Self> {
+        let (user, token) = authenticate(parts, api).await?;
+        Ok(Self { user, token })
+    }
+}
+
 impl FromRequestParts<Api> for Maybe {
     type Rejection = ApiError;
 
@@ -192,8 +213,23 @@ impl FromRequestParts<Api> for AppOwner {
     }
 }
 
+/// How long a lost right may go unheard of, when the signal of it was lost too.
+const CHECK: Duration = Duration::from_secs(10);
+
+/// Waits until a token may no longer use an app: it or its user was removed, or the user's right to the app.
+pub(crate) async fn revoked(api: Api, token: TokenHash, app: App) {
+    let mut hearing = api.platform().signals.hear();
+    loop {
+        // While the database is away nobody can say; the next look will.
+        if let Ok(false) = still_may_use(&api, &token, &app).await {
+            return;
+        }
+        hearing.wait_for(CHECK, |signal| signal == Signal::Access).await;
+    }
+}
+
 /// Whether a token is still one of a user who may use an app.
-pub(crate) async fn still_may_use(api: &Api, token: &TokenHash, app: &App) -> Answer<bool> {
+async fn still_may_use(api: &Api, token: &TokenHash, app: &App) -> Answer<bool> {
     let mut connection = api.pool().acquire().await?;
     let Some(user) = users::lookup_by_token(&mut connection, token).await? else { return Ok(false) };
     let Some(app) = apps::lookup_by_id(&mut connection, app.id).await? else { return Ok(false) };

@@ -208,14 +208,19 @@ async fn log_in(State(api): State<Api>, mut fields: Fields) -> Answer<Json<auth:
     Ok(Json(auth::Token { token }))
 }
 
-/// Makes a token of a user: forty hexadecimal digits, of which the database gets the hash.
-async fn new_token(connection: &mut PgConnection, user: uuid::Uuid) -> Answer<Secret> {
+/// Draws a token: forty hexadecimal digits, of which the database gets the hash.
+pub(super) fn draw_token() -> Answer<Secret> {
     let mut random = [0; 20];
     let filled = SystemRandom::new().fill(&mut random);
     filled.map_err(|_| ApiError::Internal(anyhow::anyhow!("the system's random numbers are not available")))?;
-    let token = hex::encode(random);
-    tokens::insert(connection, user, &token_hash(&token)).await?;
-    Ok(token.into())
+    Ok(hex::encode(random).into())
+}
+
+/// Makes a token of a user, without a name.
+async fn new_token(connection: &mut PgConnection, user: uuid::Uuid) -> Answer<Secret> {
+    let token = draw_token()?;
+    tokens::insert(connection, user, &token_hash(token.expose())).await?;
+    Ok(token)
 }
 
 async fn who_am_i(Authenticated(user): Authenticated) -> Json<auth::User> {

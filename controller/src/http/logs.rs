@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Api,
-    access::{AppAccess, Level, TokenHash, still_may_use},
+    access::{AppAccess, Level, TokenHash, revoked},
     describe::{nothing, text},
     error::{Answer, ApiError},
     router::Routes,
@@ -49,8 +49,6 @@ const PAST: Duration = Duration::from_millis(200);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// How often a follower looks for events, and at most how long a look waits.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often it is checked that a follower may still follow.
-const CHECK: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 struct Asked {
@@ -147,11 +145,12 @@ impl Follower {
         async_stream::stream! {
             yield Ok(Bytes::from(past));
             let stopping = self.api.stopping().clone();
-            let mut checked = Instant::now();
+            let mut revoked = Box::pin(revoked(self.api.clone(), self.token, self.app.clone()));
             let mut ended = false;
             loop {
                 tokio::select! {
                     () = stopping.cancelled() => return,
+                    () = &mut revoked => return,
                     line = output.next(), if !ended => match line {
                         Some(line) => yield Ok(of_output(&self.app, line).text.into()),
                         None => ended = true,
@@ -160,13 +159,6 @@ impl Follower {
                         for line in self.news().await {
                             yield Ok(line.text.into());
                         }
-                    }
-                }
-                if checked.elapsed() > CHECK {
-                    checked = Instant::now();
-                    // While the database is away nobody can say; the next check will.
-                    if let Ok(false) = still_may_use(&self.api, &self.token, &self.app).await {
-                        return;
                     }
                 }
             }

@@ -39,6 +39,7 @@ pub mod router;
 mod routes;
 pub mod server;
 mod settings;
+mod tokens;
 
 /// Who is let in, beyond what the ledger knows.
 #[derive(Debug, Clone)]
@@ -117,6 +118,7 @@ fn all() -> router::Routes {
     [
         health::routes,
         auth::routes,
+        tokens::routes,
         admin::routes,
         keys::routes,
         apps::routes,

@@ -11,11 +11,11 @@ use std::{
 use paas_api::{Secret, Username, hold::Hold};
 use paas_controller::{
     db,
-    deploy::{Options, Platform, reconciler, signals::Signals},
+    deploy::{Options, Platform, deploy_hooks, reconciler, signals::Signals},
     http::{Api, Rules, server},
     scheduler::fake::FakeScheduler,
     seal::Seal,
-    settings::{Network, Registration},
+    settings::{DeployHooks, Network, Registration},
 };
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -181,6 +181,7 @@ impl World {
             reserved_names: vec!["paas".into()],
             change_wait: Duration::from_millis(200),
             drain_limit: Duration::from_secs(1),
+            deploy_hooks: DeployHooks::default(),
         };
         tune(&mut options);
         let platform = Platform {
@@ -200,8 +201,11 @@ impl World {
         };
         let stop = CancellationToken::new();
         let router = Api::new(platform.clone(), rules, stop.clone()).router();
-        let tasks =
-            vec![tokio::spawn(server::serve(listener, router, stop.clone())), tokio::spawn(reconciler::run(platform))];
+        let tasks = vec![
+            tokio::spawn(server::serve(listener, router, stop.clone())),
+            tokio::spawn(deploy_hooks::run(platform.clone())),
+            tokio::spawn(reconciler::run(platform)),
+        ];
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
         Self { address, pool, scheduler, stop, http, tasks, _data: data }
     }

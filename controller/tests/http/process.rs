@@ -124,6 +124,32 @@ async fn two_controllers_on_one_empty_database(pool: PgPool) {
     assert!(said.contains("sealed under the key") && said.lines().count() == 1, "{said}");
 }
 
+#[sqlx::test(migrations = false)]
+async fn the_contracts_own_variables_name_who_is_told_of_deployments(pool: PgPool) {
+    crypto();
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = crate::deploy_hooks::Receiver::start(&[]).await;
+    let address = free_port();
+    let mut command = command(&pool, &folder.path().join("data"), address);
+    command
+        .env("DEIS_DEPLOY_HOOK_URLS", receiver.url("/"))
+        .env("DEIS_DEPLOY_HOOK_SECRET_KEY", "my secret")
+        .env("PAAS_DEPLOY_HOOK_ALLOW", "127.0.0.0/8");
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut program = Program { child, address, lines };
+    program.ready().await;
+    let ann = json!({"username": "ann", "password": "pw"});
+    program.post("/v2/auth/register", None, ann.clone()).await;
+    let (_, login) = program.post("/v2/auth/login", None, ann).await;
+    assert_eq!(program.post("/v2/apps", login["token"].as_str(), json!({"id": "hello"})).await.0, 201);
+    let build = json!({"image": "example/web:1.2"});
+    assert_eq!(program.post("/v2/apps/hello/builds", login["token"].as_str(), build).await.0, 201);
+    let calls = receiver.after(1).await;
+    assert!(calls[0].uri.starts_with("/?app=hello&release=v2&release_summary=ann+deployed+"), "{calls:?}");
+    assert_eq!(program.stop().await, Some(0));
+}
+
 /// What a program says that ends badly.
 async fn fails(command: &mut Command) -> String {
     let mut child = command.env("PAAS_LOG", "off").spawn().unwrap();

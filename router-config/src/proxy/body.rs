@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -17,30 +17,66 @@ pub(super) enum RequestBody {
     Empty,
     /// What the visitor sends, as it comes.
     Streaming(Incoming),
+    /// The same, up to so many bytes more.
+    Limited(Incoming, u64),
+}
+
+/// Why a request's body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// The visitor broke off.
+    #[error(transparent)]
+    Visitor(#[from] hyper::Error),
+    /// It is larger than the app takes.
+    #[error("the body is larger than the app takes")]
+    TooLarge,
+}
+
+impl RequestBody {
+    /// What a visitor sends, of which the app takes at most `limit` bytes; `None` when it is known to be more.
+    pub(super) fn new(body: Incoming, limit: Option<u64>) -> Option<Self> {
+        match limit {
+            _ if body.is_end_stream() => Some(Self::Empty),
+            None => Some(Self::Streaming(body)),
+            Some(limit) if body.size_hint().lower() > limit => None,
+            Some(limit) => Some(Self::Limited(body, limit)),
+        }
+    }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Streaming(body) => Pin::new(body).poll_frame(context),
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let (body, left) = match self.get_mut() {
+            Self::Empty => return Poll::Ready(None),
+            Self::Streaming(body) => (body, None),
+            Self::Limited(body, left) => (body, Some(left)),
+        };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if let (Some(left), Some(Ok(frame))) = (left, &frame)
+            && let Some(data) = frame.data_ref()
+        {
+            match left.checked_sub(data.len() as u64) {
+                Some(rest) => *left = rest,
+                None => return Poll::Ready(Some(Err(BodyError::TooLarge))),
+            }
         }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming(body) => body.is_end_stream(),
+            Self::Streaming(body) | Self::Limited(body, _) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming(body) => body.size_hint(),
+            Self::Streaming(body) | Self::Limited(body, _) => body.size_hint(),
         }
     }
 }

@@ -11,23 +11,26 @@
 //!   then nobody knows what the target did.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Instant;
 
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{ACCEPT, HOST, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 
 use super::activity::Phase;
-use super::body::{RequestBody, ResponseBody};
+use super::body::{BodyError, RequestBody, ResponseBody};
+use super::marks::Marks;
 use super::pages::Page;
 use super::upstream::{ConnectError, Connection, Exchange};
 use super::visitor::Visitor;
 use super::worker::Worker;
-use super::{headers, host, upgrade};
+use super::{affinity, headers, host, upgrade};
 use crate::switchboard::Choice;
-use crate::table::Closed;
+use crate::table::{Closed, LiveRules};
 use crate::target::Lease;
 
 /// Sends of one request, counting those that reached nobody.
@@ -43,8 +46,9 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     visitor.activity.enter(Phase::Busy);
-    let line = worker.access_log.then(|| Box::new(LogLine::new(&request)));
-    let response = route(&worker, &visitor, request).await;
+    let (parts, body) = request.into_parts();
+    let mut line = worker.access_log.then(|| Box::new(LogLine::new(&parts)));
+    let response = route(&worker, &visitor, Request::from_parts(parts, body), &mut line).await;
     if let Some(line) = line {
         line.write(&visitor, response.status());
     }
@@ -53,6 +57,8 @@ pub(super) async fn answer(
 
 /// What the access log tells of a request.
 struct LogLine {
+    /// The app's owner wants it told.
+    wanted: bool,
     started: Instant,
     host: Option<HeaderValue>,
     method: Method,
@@ -60,29 +66,40 @@ struct LogLine {
 }
 
 impl LogLine {
-    fn new(request: &Request<Incoming>) -> Self {
+    fn new(parts: &Parts) -> Self {
         Self {
+            wanted: false,
             started: Instant::now(),
-            host: request.headers().get(HOST).cloned(),
-            method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            host: parts.headers.get(HOST).cloned(),
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
         }
     }
 
     fn write(&self, visitor: &Visitor, status: StatusCode) {
-        tracing::debug!(
-            client.address = ?visitor.forwarded.address,
-            http.host = ?self.host,
-            http.method = %self.method,
-            http.path = self.path,
-            http.status = status.as_u16(),
-            duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "request"
-        );
+        macro_rules! write {
+            ($level:ident) => {
+                tracing::$level!(
+                    client.address = ?visitor.forwarded.address,
+                    http.host = ?self.host,
+                    http.method = %self.method,
+                    http.path = self.path,
+                    http.status = status.as_u16(),
+                    duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    "request"
+                )
+            };
+        }
+        if self.wanted { write!(info) } else { write!(debug) }
     }
 }
 
-async fn route(worker: &Rc<Worker>, visitor: &Rc<Visitor>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+async fn route(
+    worker: &Rc<Worker>,
+    visitor: &Rc<Visitor>,
+    mut request: Request<Incoming>,
+    line: &mut Option<Box<LogLine>>,
+) -> Response<ResponseBody> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Page::BadMethod.answer(request.headers(), &visitor.activity);
     }
@@ -91,23 +108,40 @@ async fn route(worker: &Rc<Worker>, visitor: &Rc<Visitor>, mut request: Request<
     let Ok(host) = host::of(&mut parts) else {
         return Page::BadHost.answer(&parts.headers, &visitor.activity);
     };
-    let first = match worker.switchboard.choose(&host, visitor.address, &[]) {
+    let (choice, live) = worker.switchboard.choose(&host, visitor.address, || affinity::asked(&parts.headers), &[]);
+    let live = live.as_deref();
+    if live.is_some_and(|live| live.rules.access_log) {
+        line.get_or_insert_with(|| Box::new(LogLine::new(&parts))).wanted = true;
+    }
+    let first = match choice {
         Choice::Target(lease) => lease,
+        Choice::Closed(Closed::Maintenance) if let Some(page) = live.and_then(|live| live.maintenance_page.clone()) => {
+            return Page::Maintenance.answer_with(page, &visitor.activity);
+        }
         nowhere => {
             let page = page_for(&nowhere, &parts.method, &parts.uri);
             return page.answer(&parts.headers, &visitor.activity);
         }
+    };
+    let limit = live.and_then(|live| live.rules.body_bytes);
+    let Some(body) = RequestBody::new(body, limit.map(NonZeroU64::get)) else {
+        return Page::TooLarge.answer(&parts.headers, &visitor.activity);
     };
     let protocol = headers::prepare_request(&mut parts, &visitor.forwarded);
     if parts.uri.authority().is_some() {
         parts.uri = origin_form(&parts.uri);
     }
     let switch = protocol.map(|_| on_upgrade);
-    let body = if body.is_end_stream() { RequestBody::Empty } else { RequestBody::Streaming(body) };
+    let marks = live.map(|live| Marks::put(live, &mut parts.headers));
     let accept = parts.headers.get(ACCEPT).cloned();
     let request = Request::from_parts(parts, body);
-    match send(worker, &host, visitor.address, first, request).await {
-        Ok((response, exchange)) => pass_back(worker, visitor, response, exchange, switch),
+    match send(worker, &host, visitor.address, first, live, request).await {
+        Ok((mut response, exchange)) => {
+            if let (Some(live), Some(marks)) = (live, marks) {
+                marks.show(live, visitor, exchange.target(), response.headers_mut());
+            }
+            pass_back(worker, visitor, response, exchange, switch)
+        }
         Err(page) => page.answer(&accept_only(accept), &visitor.activity),
     }
 }
@@ -140,6 +174,7 @@ async fn send(
     host: &str,
     visitor: IpAddr,
     first: Lease,
+    live: Option<&LiveRules>,
     mut request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Exchange), Page> {
     let repeatable = matches!(request.body(), RequestBody::Empty) && request.method().is_idempotent();
@@ -150,21 +185,24 @@ async fn send(
     for _ in 0..MOST_ATTEMPTS {
         let lease = match next.take() {
             Some(lease) => lease,
-            None => match worker.switchboard.choose(host, visitor, &tried) {
-                Choice::Target(lease) => lease,
-                _ => return Err(failure),
-            },
+            None => {
+                let wish = || affinity::asked(request.headers());
+                match worker.switchboard.choose(host, visitor, wish, &tried) {
+                    (Choice::Target(lease), _) => lease,
+                    _ => return Err(failure),
+                }
+            }
         };
         let kept = match (reuse, repeatable) {
-            (true, true) => worker.pool.take(lease.target()),
-            (true, false) => worker.pool.take_certain(lease.target()).await,
+            (true, true) => worker.pool.take(lease.target(), live),
+            (true, false) => worker.pool.take_certain(lease.target(), live).await,
             (false, _) => None,
         };
         let fresh = kept.is_none();
         let mut connection = match kept {
             Some(connection) => connection,
             // Boxed: the usual request needs none of this, and should not carry it along.
-            None => match Box::pin(connect(worker, &lease)).await {
+            None => match Box::pin(connect(worker, &lease, live)).await {
                 Ok(connection) => connection,
                 Err(page) => {
                     failure = page;
@@ -184,6 +222,9 @@ async fn send(
         if connection.was_silent() {
             return Err(Page::TimedOut);
         }
+        if is_too_large(error.error()) {
+            return Err(Page::TooLarge);
+        }
         tracing::debug!(
             target.address = %lease.target().address(),
             error = ?error.error(),
@@ -200,9 +241,9 @@ async fn send(
     Err(failure)
 }
 
-async fn connect(worker: &Rc<Worker>, lease: &Lease) -> Result<Connection, Page> {
+async fn connect(worker: &Rc<Worker>, lease: &Lease, live: Option<&LiveRules>) -> Result<Connection, Page> {
     let target = lease.target();
-    worker.pool.connect(target).await.map_err(|error| {
+    worker.pool.connect(target, live).await.map_err(|error| {
         target.refused();
         tracing::debug!(
             target.address = %target.address(),
@@ -214,6 +255,12 @@ async fn connect(worker: &Rc<Worker>, lease: &Lease) -> Result<Connection, Page>
             ConnectError::Unreachable(_) | ConnectError::Ended(_) => Page::BadGateway,
         }
     })
+}
+
+/// Whether a request was given up because the visitor sent more than the app takes.
+fn is_too_large(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(BodyError::TooLarge))
 }
 
 /// The same request once more; only for those without a body.

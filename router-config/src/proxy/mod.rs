@@ -7,6 +7,7 @@
 //! ```
 
 mod activity;
+mod affinity;
 mod alarm;
 mod body;
 mod forward;
@@ -14,6 +15,7 @@ mod headers;
 mod hearing;
 mod host;
 mod limits;
+mod marks;
 mod pages;
 mod upgrade;
 mod upstream;

@@ -32,6 +32,8 @@ pub(super) enum Page {
     BadGateway,
     /// The process did not answer in time.
     TimedOut,
+    /// The request's body is larger than the app takes.
+    TooLarge,
 }
 
 impl Page {
@@ -45,6 +47,7 @@ impl Page {
             Self::Maintenance | Self::NoTarget | Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         }
     }
 
@@ -60,6 +63,7 @@ impl Page {
             Self::Starting => "This service is starting. Try again in a moment.",
             Self::BadGateway => "This app cannot be reached at the moment. Try again in a moment.",
             Self::TimedOut => "This app did not answer in time.",
+            Self::TooLarge => "This is more than this app takes in one request.",
         }
     }
 
@@ -75,12 +79,12 @@ impl Page {
             let line = format!("{status}\n{}\n", self.text());
             ("text/plain; charset=utf-8", line.into())
         };
-        let mut response = Response::new(ResponseBody::page(body, visitor));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        response(status, kind, body, visitor)
+    }
+
+    /// The answer with a page of the app's own.
+    pub(super) fn answer_with(self, html: Bytes, visitor: &Arc<Activity>) -> Response<ResponseBody> {
+        response(self.status(), "text/html; charset=utf-8", html, visitor)
     }
 
     fn html(self, status: StatusCode) -> String {
@@ -92,6 +96,15 @@ impl Page {
              padding:0 1rem}}</style>\n<h1>{status}</h1>\n<p>{text}</p>\n</html>\n"
         )
     }
+}
+
+fn response(status: StatusCode, kind: &'static str, body: Bytes, visitor: &Arc<Activity>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::page(body, visitor));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

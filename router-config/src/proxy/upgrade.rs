@@ -22,7 +22,7 @@ pub(super) fn start(
     exchange: Exchange,
 ) {
     let visitor = Rc::clone(visitor);
-    let silence_limit = worker.limits.response;
+    let silence_limit = exchange.silence_limit();
     worker.tasks.spawn_local(async move {
         let (of_visitor, of_target) = match tokio::try_join!(of_visitor, of_target) {
             Ok(both) => both,

@@ -21,6 +21,7 @@ use super::alarm::{Alarm, Guard};
 use super::body::RequestBody;
 use super::hearing::Hearing;
 use super::limits::Limits;
+use crate::table::LiveRules;
 use crate::target::{Lease, Standing, TargetState};
 
 /// Idle connections kept to one target by one thread.
@@ -43,6 +44,7 @@ pub(super) struct Connection {
     activity: Arc<Activity>,
     silent: Alarm,
     end: Alarm,
+    silence_limit: Duration,
 }
 
 /// Why a target took no connection.
@@ -108,13 +110,14 @@ impl Pool {
         })
     }
 
-    /// An idle connection that is ready for a request now.
-    pub(super) fn take(&self, target: &TargetState) -> Option<Connection> {
+    /// An idle connection that is ready for a request now, and that ends when the target is silent as the rules say.
+    pub(super) fn take(&self, target: &TargetState, rules: Option<&LiveRules>) -> Option<Connection> {
+        let silence_limit = self.silence_limit(rules);
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&target.address())?;
         // The last one used is the least likely to have been closed meanwhile.
         while let Some(connection) = connections.pop() {
-            if connection.is_ready() {
+            if connection.is_ready() && connection.silence_limit == silence_limit {
                 return Some(connection);
             }
         }
@@ -123,8 +126,8 @@ impl Pool {
 
     /// The same for a request that must not be sent twice: only a connection that was used a
     /// moment ago, and that is still open after all news from the network was heard.
-    pub(super) async fn take_certain(&self, target: &TargetState) -> Option<Connection> {
-        let connection = self.take(target)?;
+    pub(super) async fn take_certain(&self, target: &TargetState, rules: Option<&LiveRules>) -> Option<Connection> {
+        let connection = self.take(target, rules)?;
         if connection.activity.unchanged_for() > CERTAIN_FOR {
             return None;
         }
@@ -145,10 +148,21 @@ impl Pool {
         }
     }
 
+    /// How long a target may be silent.
+    pub(super) fn silence_limit(&self, rules: Option<&LiveRules>) -> Duration {
+        rules.and_then(|live| live.rules.response()).unwrap_or(self.silence_limit)
+    }
+
     /// Makes a new connection.
-    pub(super) async fn connect(self: &Rc<Self>, target: &Arc<TargetState>) -> Result<Connection, ConnectError> {
+    pub(super) async fn connect(
+        self: &Rc<Self>,
+        target: &Arc<TargetState>,
+        rules: Option<&LiveRules>,
+    ) -> Result<Connection, ConnectError> {
+        let silence_limit = self.silence_limit(rules);
+        let connect_limit = rules.and_then(|live| live.rules.connect()).unwrap_or(self.connect_limit);
         let connecting = TcpStream::connect(target.address());
-        let stream = tokio::time::timeout(self.connect_limit, connecting)
+        let stream = tokio::time::timeout(connect_limit, connecting)
             .await
             .map_err(|_| ConnectError::TimedOut)?
             .map_err(ConnectError::Unreachable)?;
@@ -159,10 +173,16 @@ impl Pool {
         let number = self.next_number.get();
         self.next_number.set(number.wrapping_add(1));
         let (silent, end) = (Alarm::default(), Alarm::default());
-        let connection =
-            Connection { number, sender, activity: Arc::clone(&activity), silent: silent.clone(), end: end.clone() };
+        let connection = Connection {
+            number,
+            sender,
+            activity: Arc::clone(&activity),
+            silent: silent.clone(),
+            end: end.clone(),
+            silence_limit,
+        };
         let address = target.address();
-        let guard = Guard::spawn(guard(activity, self.silence_limit, target.standing(), silent, end.clone()));
+        let guard = Guard::spawn(guard(activity, silence_limit, target.standing(), silent, end.clone()));
         let pool = Rc::clone(self);
         tokio::task::spawn_local(async move {
             tokio::select! {
@@ -200,7 +220,7 @@ async fn guard(
     silent: Alarm,
     end: Alarm,
 ) {
-    let silence = activity.overdue(PAUSE, |phase| match phase {
+    let silence = activity.overdue((silence_limit / 4).min(PAUSE), |phase| match phase {
         Phase::Busy => Some(silence_limit),
         Phase::Head | Phase::Idle => Some(KEPT_FOR),
     });
@@ -237,6 +257,16 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn new(lease: Lease, connection: Connection, pool: Rc<Pool>) -> Self {
         Self { lease, connection, pool }
+    }
+
+    /// Where the answer comes from.
+    pub(super) fn target(&self) -> SocketAddr {
+        self.lease.target().address()
+    }
+
+    /// How long the target may be silent.
+    pub(super) fn silence_limit(&self) -> Duration {
+        self.connection.silence_limit
     }
 
     /// The answer was read to its end.

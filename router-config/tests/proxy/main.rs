@@ -8,6 +8,7 @@ mod hosts;
 mod program;
 mod publisher;
 mod retry;
+mod rules;
 mod streaming;
 mod switch;
 mod upgrade;
