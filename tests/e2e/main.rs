@@ -3,12 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
 #![allow(clippy::allow_attributes, reason = "the line above holds for a whole crate")]
 
+mod acme;
 mod bad_input;
+mod commands;
 mod concurrency;
 mod crash;
 mod isolation;
+mod one_off;
 mod push;
 mod rollout;
+mod tls;
 mod tour;
 
 use std::process::ExitCode;
@@ -20,10 +24,14 @@ fn main() -> ExitCode {
     let scenarios = [
         push::scenarios(),
         tour::scenarios(),
+        commands::scenarios(),
         bad_input::scenarios(),
         concurrency::scenarios(),
         isolation::scenarios(),
+        one_off::scenarios(),
         rollout::scenarios(),
+        tls::scenarios(),
+        acme::scenarios(),
         crash::scenarios(),
     ];
     run_all(scenarios.into_iter().flatten().chain(long).collect())

@@ -4,6 +4,7 @@ mod apps;
 mod auth;
 mod builds;
 mod cancel;
+mod certs;
 mod completions;
 mod config;
 mod config_file;
@@ -25,8 +26,10 @@ mod release_diff;
 mod releases;
 mod routing;
 mod run;
+mod runs;
 mod tags;
 mod timeouts;
+mod tls;
 mod tokens;
 mod transfer;
 pub(crate) mod up;
@@ -47,6 +50,8 @@ pub(crate) enum Command {
     Auth(auth::Command),
     #[command(flatten)]
     Builds(builds::Command),
+    #[command(flatten)]
+    Certs(certs::Command),
     #[command(flatten)]
     Config(config::Command),
     #[command(flatten)]
@@ -74,9 +79,13 @@ pub(crate) enum Command {
     #[command(flatten)]
     Routing(routing::Command),
     #[command(flatten)]
+    Runs(runs::Command),
+    #[command(flatten)]
     Tags(tags::Command),
     #[command(flatten)]
     Timeouts(timeouts::Command),
+    #[command(flatten)]
+    Tls(tls::Command),
     #[command(flatten)]
     Tokens(tokens::Command),
     #[command(flatten)]
@@ -99,6 +108,7 @@ impl Command {
             Self::Apps(command) => command.run(context).await,
             Self::Auth(command) => command.run(context).await,
             Self::Builds(command) => command.run(context).await,
+            Self::Certs(command) => command.run(context).await,
             Self::Config(command) => command.run(context).await,
             Self::Domains(command) => command.run(context).await,
             Self::Git(command) => command.run(context).await,
@@ -112,8 +122,10 @@ impl Command {
             Self::Registry(command) => command.run(context).await,
             Self::Releases(command) => command.run(context).await,
             Self::Routing(command) => command.run(context).await,
+            Self::Runs(command) => command.run(context).await,
             Self::Tags(command) => command.run(context).await,
             Self::Timeouts(command) => command.run(context).await,
+            Self::Tls(command) => command.run(context).await,
             Self::Tokens(command) => command.run(context).await,
             Self::Users(command) => command.run(context).await,
             Self::Whitelist(command) => command.run(context).await,

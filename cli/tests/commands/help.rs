@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 76] = [
+const COMMANDS: [&str; 89] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -22,6 +22,12 @@ const COMMANDS: [&str; 76] = [
     "auth:regenerate",
     "builds:list",
     "builds:create",
+    "certs:list",
+    "certs:add",
+    "certs:info",
+    "certs:remove",
+    "certs:attach",
+    "certs:detach",
     "config:list",
     "config:set",
     "config:unset",
@@ -63,12 +69,19 @@ const COMMANDS: [&str; 76] = [
     "routing:info",
     "routing:enable",
     "routing:disable",
+    "runs:list",
+    "runs:stop",
     "tags:list",
     "tags:set",
     "tags:unset",
     "timeouts:list",
     "timeouts:set",
     "timeouts:unset",
+    "tls:info",
+    "tls:enable",
+    "tls:disable",
+    "tls:auto:enable",
+    "tls:auto:disable",
     "tokens:list",
     "tokens:create",
     "tokens:remove",

@@ -18,6 +18,7 @@ mod apps;
 mod auth;
 mod body;
 mod builds;
+mod certs;
 mod client;
 mod config;
 pub mod describe;
@@ -37,8 +38,11 @@ mod pods;
 mod releases;
 pub mod router;
 mod routes;
+mod runs;
 pub mod server;
+mod session;
 mod settings;
+mod tls;
 mod tokens;
 
 /// Who is let in, beyond what the ledger knows.
@@ -122,6 +126,7 @@ fn all() -> router::Routes {
         admin::routes,
         keys::routes,
         apps::routes,
+        runs::routes,
         perms::routes,
         config::routes,
         builds::routes,
@@ -129,7 +134,9 @@ fn all() -> router::Routes {
         pods::routes,
         logs::routes,
         domains::routes,
+        certs::routes,
         settings::routes,
+        tls::routes,
         hooks::routes,
         routes::routes,
         openapi::routes,

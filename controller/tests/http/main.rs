@@ -11,6 +11,7 @@
 mod apps;
 mod auth;
 mod builds;
+mod certs;
 mod config;
 mod conformance;
 mod deploy_hooks;
@@ -27,6 +28,7 @@ mod pods;
 mod process;
 mod releases;
 mod routes;
+mod runs;
 mod scale;
 mod settings;
 mod tokens;
