@@ -98,6 +98,7 @@ impl World {
             procfile: BTreeMap::from([(ProcessType::web(), "serve".to_owned())]),
             sha: None,
             dockerfile: "true".into(),
+            push: None,
         };
         intent::build(&self.platform, &self.user, &self.app, build).await
     }

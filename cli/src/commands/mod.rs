@@ -6,6 +6,7 @@ mod builds;
 mod cancel;
 mod completions;
 mod config;
+mod config_diff;
 mod config_file;
 mod domains;
 mod git;

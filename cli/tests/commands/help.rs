@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 76] = [
+const COMMANDS: [&str; 78] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -63,6 +63,8 @@ const COMMANDS: [&str; 76] = [
     "routing:info",
     "routing:enable",
     "routing:disable",
+    "routing:set",
+    "routing:unset",
     "tags:list",
     "tags:set",
     "tags:unset",

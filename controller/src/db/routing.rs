@@ -1,9 +1,10 @@
 //! The routing table's version, what the table is made of, and the routers that follow it.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::DbError;
+use crate::domain::routing::Routing;
 
 /// Raises the table's version: the caller's transaction changes what the table is made of.
 pub async fn raise(db: &mut PgConnection) -> Result<i64, DbError> {
@@ -31,6 +32,10 @@ pub struct AppRoute {
     pub maintenance: bool,
     /// Who may visit; empty: everybody.
     pub whitelist: Vec<String>,
+    /// What its owner says about its requests.
+    pub routing: Json<Routing>,
+    /// What visitors see while it is in maintenance.
+    pub maintenance_page: Option<String>,
 }
 
 /// What the whole table is made of: every app that is routable. To be read with [`version`] in one repeatable-read transaction.
@@ -38,7 +43,7 @@ pub async fn list(db: &mut PgConnection) -> Result<Vec<AppRoute>, DbError> {
     let routes = sqlx::query_as!(
         AppRoute,
         r#"SELECT a.id AS app, d.domains AS "domains!", coalesce(i.addresses, '{}') AS "addresses!",
-                  s.maintenance, s.whitelist
+                  s.maintenance, s.whitelist, s.routing AS "routing: Json<Routing>", s.maintenance_page
            FROM apps a
            JOIN settings s ON s.app_id = a.id
            JOIN (SELECT app_id, array_agg(domain ORDER BY domain) AS domains FROM domains GROUP BY app_id) d ON d.app_id = a.id

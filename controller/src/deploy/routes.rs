@@ -7,10 +7,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use paas_router::model::{Host, Route, Table, Target};
+use paas_router::model::{Host, Route, Rules, Table, Target};
 use sqlx::Connection as _;
 
-use super::{Options, Platform, signals::Signal};
+use super::{Platform, signals::Signal};
 use crate::{
     db::{self, DbError, inconsistent},
     domain::settings::Address,
@@ -55,7 +55,7 @@ impl Published {
         let version = u64::try_from(db::routing::version(&mut snapshot).await?).map_err(inconsistent("routing"))?;
         let apps = db::routing::list(&mut snapshot).await?;
         snapshot.commit().await?;
-        let table = Arc::new(table(&platform.options, version, &apps));
+        let table = Arc::new(table(platform, version, &apps)?);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&table));
         Ok(table)
     }
@@ -68,11 +68,12 @@ fn whitelist(app: &db::routing::AppRoute) -> Vec<IpNet> {
 }
 
 /// The table of these apps, and of the controller itself.
-fn table(options: &Options, version: u64, apps: &[db::routing::AppRoute]) -> Table {
+fn table(platform: &Platform, version: u64, apps: &[db::routing::AppRoute]) -> Result<Table, DbError> {
+    let options = &platform.options;
     let own = ["paas", "deis"].iter().filter_map(|name| options.host(name).parse::<Host>().ok()).collect();
     let mut routes = vec![Route { hosts: own, targets: vec![Target::from(options.advertised)], ..Route::default() }];
-    routes.extend(apps.iter().map(|app| {
-        Route {
+    for app in apps {
+        routes.push(Route {
             hosts: app.domains.iter().filter_map(|domain| options.host(domain).parse().ok()).collect(),
             targets: app
                 .addresses
@@ -81,8 +82,25 @@ fn table(options: &Options, version: u64, apps: &[db::routing::AppRoute]) -> Tab
                 .collect(),
             maintenance: app.maintenance,
             whitelist: whitelist(app),
-            rules: paas_router::model::Rules::default(),
-        }
-    }));
-    Table { version, routes }
+            rules: rules(platform, app)?,
+        });
+    }
+    Ok(Table { version, routes })
+}
+
+/// What an app's owner says about its requests, in the router's words.
+fn rules(platform: &Platform, app: &db::routing::AppRoute) -> Result<Rules, DbError> {
+    let said = &app.routing.0;
+    let key = || platform.seal.derive(&format!("affinity {}", app.app)).map_err(inconsistent("settings"));
+    Ok(Rules {
+        body_bytes: said.body_size,
+        connect_seconds: said.connect_timeout,
+        response_seconds: said.response_timeout,
+        sticky: if said.sticky { Some(key()?.expose().to_owned()) } else { None },
+        request_ids: said.request_ids,
+        request_start: said.request_start,
+        access_log: said.access_log,
+        referrer_policy: said.referrer_policy,
+        maintenance_page: app.maintenance_page.clone().filter(|_| app.maintenance),
+    })
 }

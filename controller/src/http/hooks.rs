@@ -11,12 +11,13 @@ use http::StatusCode;
 use paas_api::{
     AppName, Username,
     config::Config,
-    hooks::{Access, KeyOwner},
+    hooks::{Access, Gone, KeyOwner, MOST_ASKED},
     releases::Version,
 };
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{
     Api,
@@ -30,6 +31,7 @@ use super::{
 };
 use crate::{
     db::{self, Slice, apps, keys},
+    deploy::intent::NewBuild,
     domain::{app::App, deployment::Kind, user::User},
 };
 
@@ -42,6 +44,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .post(Level::Builder, "/v2/hooks/build", build)
         .patient()
         .post(Level::Builder, "/v2/hooks/config", config_of_app)
+        .post(Level::Builder, "/v2/hooks/gone", gone)
 }
 
 /// Most apps that are told of a key's owner.
@@ -147,7 +150,8 @@ async fn pusher(api: &Api, fields: &mut Fields) -> Answer<(User, App)> {
 
 async fn build(_: Builder, State(api): State<Api>, wish: Wish, mut fields: Fields) -> Answer<Response> {
     let (user, app) = pusher(&api, &mut fields).await?;
-    let new = builds::read(&mut fields)?;
+    let push = if fields.has("push") { fields.parsed::<Uuid>("push") } else { None };
+    let new = NewBuild { push, ..builds::read(&mut fields)? };
     let change = builds::record(&api, user, app.clone(), new).await?;
     let recorded = Recorded { app, release: change.release, kind: Kind::Release, deployment: change.deployment };
     let answer = json!({"release": Version { version: change.release }});
@@ -157,4 +161,14 @@ async fn build(_: Builder, State(api): State<Api>, wish: Wish, mut fields: Field
 async fn config_of_app(_: Builder, State(api): State<Api>, mut fields: Fields) -> Answer<Json<Config>> {
     let (_, app) = pusher(&api, &mut fields).await?;
     Ok(Json(config::current(&api, &app).await?))
+}
+
+/// Of which apps the builder may throw away what it keeps: those that were destroyed, or never were.
+async fn gone(_: Builder, State(api): State<Api>, mut fields: Fields) -> Answer<Json<Gone>> {
+    let asked = fields.take("apps").map_or(Ok(Vec::new()), serde_json::from_value::<Vec<Uuid>>);
+    let asked = asked
+        .ok()
+        .filter(|asked| asked.len() <= MOST_ASKED)
+        .ok_or_else(|| ApiError::field("apps", format!("Expected a list of at most {MOST_ASKED} ids of apps.")))?;
+    Ok(Json(Gone { gone: apps::gone(&mut *api.pool().acquire().await?, &asked).await? }))
 }
