@@ -377,6 +377,47 @@ async fn old_instances_stay_until_the_routers_have_let_go(pool: PgPool) {
     eventually("the old instance is gone", || async { world.running().await == 1 }).await;
 }
 
+/// A change is recorded in the middle of the reconciler's look: the look shows what was before it or what is after it.
+#[sqlx::test]
+async fn a_look_never_mixes_what_was_with_what_is(pool: PgPool) {
+    let world = world(pool).await;
+    let image = NewBuild {
+        image: "registry/app:v1".to_owned(),
+        procfile: BTreeMap::new(),
+        sha: None,
+        dockerfile: "true".into(),
+    };
+    let change = intent::build(&world.platform, &world.user, &world.app, image).await.unwrap();
+    assert_eq!(world.outcome(change.deployment).await, Outcome::Succeeded);
+    for sql in [
+        "CREATE TABLE inserted (process_type text, version integer)",
+        "CREATE FUNCTION note_insert() RETURNS trigger LANGUAGE plpgsql AS
+         'BEGIN INSERT INTO inserted VALUES (NEW.process_type, NEW.version); RETURN NEW; END'",
+        "CREATE TRIGGER note BEFORE INSERT ON instances FOR EACH ROW EXECUTE FUNCTION note_insert()",
+    ] {
+        sqlx::query(sql).execute(&world.platform.pool).await.unwrap();
+    }
+    // The look begins, and stands still where it asks for the instances.
+    let mut lock = world.platform.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE instances IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    let wake = "SELECT pg_notify('paas_app', $1)";
+    sqlx::query(wake).bind(world.app.id.to_string()).execute(&world.platform.pool).await.unwrap();
+    eventually("the look stands still", || async {
+        let sql = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'instances'::regclass";
+        sqlx::query_scalar::<_, i64>(sql).fetch_one(&world.platform.pool).await.unwrap() > 0
+    })
+    .await;
+    // A build that moves the app from `cmd` to `web`.
+    let change = world.build().await.unwrap();
+    lock.commit().await.unwrap();
+    assert_eq!(world.outcome(change.deployment).await, Outcome::Succeeded);
+    let inserted = sqlx::query_as::<_, (String, i32)>("SELECT process_type, version FROM inserted")
+        .fetch_all(&world.platform.pool)
+        .await
+        .unwrap();
+    assert_eq!(inserted, [("web".to_owned(), 3)], "nothing of the old formation is started in the new release");
+}
+
 #[sqlx::test]
 async fn a_router_that_could_not_be_heard_is_waited_for(pool: PgPool) {
     // It serves, but what it last said is from before the outage.

@@ -4,6 +4,7 @@
 #![allow(clippy::allow_attributes, reason = "the line above holds for a whole crate")]
 
 mod bad_input;
+mod commands;
 mod concurrency;
 mod crash;
 mod isolation;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let scenarios = [
         push::scenarios(),
         tour::scenarios(),
+        commands::scenarios(),
         bad_input::scenarios(),
         concurrency::scenarios(),
         isolation::scenarios(),

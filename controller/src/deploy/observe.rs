@@ -7,7 +7,8 @@ use std::{
 
 use chrono::Utc;
 use paas_api::ReleaseVersion;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
 
 use super::{Platform, signals::notify_progress, step::StepError};
 use crate::{
@@ -77,16 +78,22 @@ impl View {
     }
 }
 
-/// Looks, and notes in the ledger what was seen.
-pub(super) async fn view(platform: &Platform, db: &mut PgConnection, app: App) -> Result<View, StepError> {
+/// Looks, and notes in the ledger what was seen; `None` when the app is gone.
+///
+/// The ledger is read as it was at one moment: the formation of before a change and the release of after it would start
+/// what neither of them wants.
+pub(super) async fn view(platform: &Platform, db: &mut PgConnection, app: Uuid) -> Result<Option<View>, StepError> {
     let observed: BTreeMap<InstanceName, Observed> =
-        platform.scheduler.observe(app.id).await?.into_iter().map(|seen| (seen.name.clone(), seen)).collect();
-    note(db, &app, &observed).await?;
-    let deployment = db::deployments::lookup_active(&mut *db, app.id).await?;
-    let serving = db::releases::latest_deployed(&mut *db, app.id).await?;
+        platform.scheduler.observe(app).await?.into_iter().map(|seen| (seen.name.clone(), seen)).collect();
+    note(db, app, &observed).await?;
+    let mut db = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let Some(app) = db::apps::lookup_by_id(&mut db, app).await? else { return Ok(None) };
+    let deployment = db::deployments::lookup_active(&mut db, app.id).await?;
+    let serving = db::releases::latest_deployed(&mut db, app.id).await?;
     let release = deployment.as_ref().map(|deployment| deployment.version).or(serving);
-    let records = db::instances::list(&mut *db, app.id).await?;
-    let routers = routers(platform, db).await?;
+    let records = db::instances::list(&mut db, app.id).await?;
+    let routers = routers(platform, &mut db).await?;
+    db.commit().await?;
     let known: BTreeSet<&InstanceName> = records.iter().map(|record| &record.name).collect();
     let strangers = observed
         .values()
@@ -120,7 +127,7 @@ pub(super) async fn view(platform: &Platform, db: &mut PgConnection, app: App) -
         instances,
         strangers,
     };
-    Ok(View { app, deployment, situation, observed })
+    Ok(Some(View { app, deployment, situation, observed }))
 }
 
 /// Routers that visitors may be coming through. One that says nothing for a while is gone; but while nothing could be
@@ -157,9 +164,9 @@ pub(super) fn is_drained(record: &Record, routers: &[Router], limit: Duration) -
 }
 
 /// Notes in the ledger what was seen, where it is news.
-async fn note(db: &mut PgConnection, app: &App, observed: &BTreeMap<InstanceName, Observed>) -> Result<(), StepError> {
+async fn note(db: &mut PgConnection, app: Uuid, observed: &BTreeMap<InstanceName, Observed>) -> Result<(), StepError> {
     let mut news = false;
-    for record in db::instances::list(&mut *db, app.id).await? {
+    for record in db::instances::list(&mut *db, app).await? {
         if matches!(record.state, State::Draining | State::Stopping) {
             continue;
         }
@@ -181,7 +188,7 @@ async fn note(db: &mut PgConnection, app: &App, observed: &BTreeMap<InstanceName
         }
     }
     if news {
-        notify_progress(db, app.id).await?;
+        notify_progress(db, app).await?;
     }
     Ok(())
 }
@@ -189,7 +196,7 @@ async fn note(db: &mut PgConnection, app: &App, observed: &BTreeMap<InstanceName
 /// Says that a process ended by itself: the first times each, later only now and then.
 async fn tell_of_crash(
     db: &mut PgConnection,
-    app: &App,
+    app: Uuid,
     name: &InstanceName,
     exits: u32,
     seen: Option<&Observed>,
@@ -208,6 +215,6 @@ async fn tell_of_crash(
     } else {
         format!("{name} {how} and is started again")
     };
-    db::events::insert(db, app.id, Level::Warn, &words).await?;
+    db::events::insert(db, app, Level::Warn, &words).await?;
     Ok(())
 }

@@ -78,13 +78,13 @@ pub async fn converge(platform: &Platform, app: Uuid) -> Result<LookAgain, StepE
 
 async fn passes(platform: &Platform, db: &mut PgConnection, app: Uuid) -> Result<LookAgain, StepError> {
     for _ in 0..PASSES {
-        let Some(known) = db::apps::lookup_by_id(&mut *db, app).await? else { return bury(platform, db, app).await };
-        let view = match observe::view(platform, db, known).await {
+        let view = match observe::view(platform, db, app).await {
             Err(StepError::Scheduler(SchedulerError::Unavailable(reason))) => {
                 return give_up_on_engine(platform, db, app, reason).await;
             }
             view => view?,
         };
+        let Some(view) = view else { return bury(platform, db, app).await };
         let actions = plan(&view.situation);
         if actions.is_empty() {
             return Ok(view.look_again(platform));
