@@ -18,6 +18,7 @@ mod labels;
 mod limits;
 mod logs;
 mod maintenance;
+mod manual;
 mod maps;
 mod perms;
 mod ps;
@@ -29,6 +30,7 @@ mod run;
 mod tags;
 mod timeouts;
 mod tokens;
+mod topics;
 mod transfer;
 pub(crate) mod up;
 mod users;
@@ -86,6 +88,7 @@ pub(crate) enum Command {
     Whitelist(whitelist::Command),
     Up(up::Arguments),
     Completions(completions::Arguments),
+    Manual(manual::Arguments),
     Version(version::Arguments),
     Shortcuts(help::Shortcuts),
     Help(help::Arguments),
@@ -120,6 +123,7 @@ impl Command {
             Self::Whitelist(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,
             Self::Completions(arguments) => completions::run(&arguments),
+            Self::Manual(arguments) => manual::run(&arguments, context),
             Self::Version(arguments) => version::run(&arguments, context).await,
             Self::Shortcuts(_) => help::shortcuts(context),
             Self::Help(arguments) => help::run(&arguments),
