@@ -54,7 +54,7 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 22] = [
+const GROUPS: [(&str, Option<&str>); 23] = [
     ("apps", Some("list")),
     ("auth", None),
     ("builds", Some("list")),
@@ -71,6 +71,7 @@ const GROUPS: [(&str, Option<&str>); 22] = [
     ("registry", Some("list")),
     ("releases", Some("list")),
     ("routing", Some("info")),
+    ("runs", Some("list")),
     ("sharing", Some("list")),
     ("tags", Some("list")),
     ("timeouts", Some("list")),

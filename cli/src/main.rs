@@ -1,6 +1,7 @@
 //! `paas`: the command line of the platform.
 
 mod arguments;
+mod attach;
 mod commands;
 mod context;
 mod env_file;
@@ -13,6 +14,7 @@ mod prompt;
 mod refusal;
 mod remote;
 mod session;
+mod terminal;
 mod up;
 
 use std::{io::Write as _, process::ExitCode};

@@ -161,7 +161,9 @@ async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
 
 /// A database with another key's secrets in it belongs to another data folder.
 async fn check_keys(pool: &PgPool, seal: &Seal, settings: &Settings) -> anyhow::Result<()> {
-    let ids = db::configs::key_ids(&mut *pool.acquire().await?).await?;
+    let mut db = pool.acquire().await?;
+    let mut ids = db::configs::key_ids(&mut db).await?;
+    ids.extend(db::one_offs::key_ids(&mut db).await?);
     if let Some(id) = ids.into_iter().find(|id| !seal.knows(id)) {
         let file = settings.data.join(FILE_NAME);
         bail!(

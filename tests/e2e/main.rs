@@ -8,6 +8,7 @@ mod commands;
 mod concurrency;
 mod crash;
 mod isolation;
+mod one_off;
 mod push;
 mod rollout;
 mod tour;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         bad_input::scenarios(),
         concurrency::scenarios(),
         isolation::scenarios(),
+        one_off::scenarios(),
         rollout::scenarios(),
         crash::scenarios(),
     ];

@@ -27,6 +27,7 @@ mod release_diff;
 mod releases;
 mod routing;
 mod run;
+mod runs;
 mod tags;
 mod timeouts;
 mod tokens;
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     #[command(flatten)]
     Routing(routing::Command),
     #[command(flatten)]
+    Runs(runs::Command),
+    #[command(flatten)]
     Tags(tags::Command),
     #[command(flatten)]
     Timeouts(timeouts::Command),
@@ -116,6 +119,7 @@ impl Command {
             Self::Registry(command) => command.run(context).await,
             Self::Releases(command) => command.run(context).await,
             Self::Routing(command) => command.run(context).await,
+            Self::Runs(command) => command.run(context).await,
             Self::Tags(command) => command.run(context).await,
             Self::Timeouts(command) => command.run(context).await,
             Self::Tokens(command) => command.run(context).await,

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 79] = [
+const COMMANDS: [&str; 81] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -65,6 +65,8 @@ const COMMANDS: [&str; 79] = [
     "routing:disable",
     "routing:set",
     "routing:unset",
+    "runs:list",
+    "runs:stop",
     "tags:list",
     "tags:set",
     "tags:unset",

@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use reqwest::{
     Method, Response, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{ACCEPT, AUTHORIZATION},
+    header::{ACCEPT, AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -23,6 +23,9 @@ use crate::{
 
 /// Longest answer that is read into memory: far more than a page of anything.
 const LARGEST_ANSWER: usize = 64 << 20;
+
+/// A connection that speaks something else than HTTP from now on.
+pub use reqwest::Upgraded as Switched;
 
 /// How a caller proves who it is.
 #[derive(Debug, Clone)]
@@ -96,6 +99,8 @@ pub struct Answer<T> {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    agent: String,
+    verify: bool,
     base: Url,
     credentials: Credentials,
     waits: bool,
@@ -137,6 +142,12 @@ impl Client {
     }
 
     fn build(base: Url, credentials: Credentials, agent: &str, verify: bool) -> Result<Self, reqwest::Error> {
+        let http = Self::builder(&base, agent, verify).build()?;
+        let agent = agent.to_owned();
+        Ok(Self { http, agent, verify, base, credentials, waits: true, server_version: Arc::default() })
+    }
+
+    fn builder(base: &Url, agent: &str, verify: bool) -> reqwest::ClientBuilder {
         let mut http = reqwest::Client::builder()
             .user_agent(agent)
             .connect_timeout(Duration::from_secs(10))
@@ -150,7 +161,7 @@ impl Client {
         if base.host_str().is_some_and(is_loopback) {
             http = http.no_proxy();
         }
-        Ok(Self { http: http.build()?, base, credentials, waits: true, server_version: Arc::default() })
+        http
     }
 
     /// The controller's address.
@@ -261,6 +272,31 @@ impl Client {
             }
         }
         Err(self.unexpected("the answer ended before the deployment did"))
+    }
+
+    /// `GET path`, after which the connection speaks websocket, this side as the client.
+    pub async fn switch_to_websocket(&self, path: &str) -> Result<Switched, ClientError> {
+        let url = self.url(path)?;
+        // Another protocol than HTTP/1.1 has no connection to give away.
+        let http = Self::builder(&self.base, &self.agent, self.verify).http1_only().build();
+        let http = http.map_err(|source| self.unreachable(source))?;
+        let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, rand::random::<[u8; 16]>());
+        let request = self
+            .authorised(http.get(url))
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "websocket")
+            .header(SEC_WEBSOCKET_VERSION, "13")
+            .header(SEC_WEBSOCKET_KEY, key);
+        let response = request.send().await.map_err(|source| self.unreachable(source))?;
+        self.note_version(&response);
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => response.upgrade().await.map_err(|source| self.unreachable(source)),
+            status if status.is_success() => Err(self.unexpected("it did not switch to a websocket")),
+            status => {
+                let raw = capped_text(response, 64 << 10).await;
+                Err(ClientError::Refused { status, body: serde_json::from_str(&raw).ok(), raw })
+            }
+        }
     }
 
     fn url(&self, path: &str) -> Result<Url, ClientError> {

@@ -22,6 +22,7 @@ mod page;
 pub mod perms;
 pub mod pods;
 pub mod releases;
+pub mod runs;
 mod secret;
 pub mod settings;
 mod time;

@@ -20,6 +20,7 @@ pub mod domains;
 pub mod events;
 pub mod instances;
 pub mod keys;
+pub mod one_offs;
 pub mod releases;
 pub mod routing;
 pub mod settings;

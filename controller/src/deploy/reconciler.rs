@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use tokio::{sync::Semaphore, time::MissedTickBehavior};
 use uuid::Uuid;
 
-use super::{Platform, signals::Signal, step};
+use super::{Platform, one_off, signals::Signal, step};
 use crate::db::{self, DbError};
 
 /// Apps that are worked on at once. Each holds one connection to Postgres.
@@ -28,8 +28,12 @@ const EVERYTHING: Duration = Duration::from_secs(60);
 /// Longest pause after an error.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Converges apps until the process ends.
+/// Converges apps, and looks after one-off processes, until the process ends.
 pub async fn run(platform: Platform) {
+    tokio::join!(converge_apps(platform.clone()), one_off::look_after(platform));
+}
+
+async fn converge_apps(platform: Platform) {
     let workers =
         Workers { platform: platform.clone(), busy: Arc::default(), slots: Arc::new(Semaphore::new(WORKERS)) };
     let mut hearing = platform.signals.hear();

@@ -27,7 +27,11 @@ use super::{
 };
 use crate::{
     db::{apps, builds, releases},
-    deploy::{intent, one_off, wait},
+    deploy::{
+        intent,
+        one_off::{self, Order},
+        wait,
+    },
     domain::{app::App, deployment::Kind},
     scheduler::OneOffEvent,
 };
@@ -48,6 +52,8 @@ pub(super) fn routes(routes: Routes) -> Routes {
 
 /// How long the client that destroys an app waits for the end of its processes.
 const DESTRUCTION: Duration = Duration::from_mins(1);
+/// A one-off process that is only waited for is ended after so long (contract §1.4).
+const LONGEST_RUN: Duration = Duration::from_mins(20);
 /// Most output of a one-off process that is kept for its answer.
 const MOST_OUTPUT: usize = 4 << 20;
 
@@ -162,12 +168,13 @@ async fn run(access: AppAccess, State(api): State<Api>, mut fields: Fields) -> A
     let command = fields.optional("command", 128 << 10).filter(|command| !command.is_empty());
     fields.check()?;
     let command = command.ok_or_else(|| ApiError::Refused("command is a required field".to_owned()))?;
-    let mut events = one_off::run(api.platform(), &access.user, &access.app, &command).await?;
+    let order = Order::plain(command, LONGEST_RUN);
+    let mut session = one_off::attach(api.platform(), &access.user, &access.app, order).await?;
     let mut output = Vec::new();
     let mut exit_code = None;
-    while let Some(event) = events.next().await {
+    while let Some(event) = session.events.next().await {
         match event {
-            OneOffEvent::Output(bytes) => {
+            OneOffEvent::Output(_, bytes) => {
                 output.extend_from_slice(&bytes);
                 if output.len() > 2 * MOST_OUTPUT {
                     output.drain(..output.len() - MOST_OUTPUT);
@@ -176,6 +183,7 @@ async fn run(access: AppAccess, State(api): State<Api>, mut fields: Fields) -> A
             OneOffEvent::Exited(code) => exit_code = Some(code),
         }
     }
+    session.close().await;
     output.drain(..output.len().saturating_sub(MOST_OUTPUT));
     let exit_code = exit_code.ok_or_else(|| {
         ApiError::Unavailable(format!("{}-run (run): the process was lost before it ended", access.app.name))

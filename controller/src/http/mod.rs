@@ -35,7 +35,9 @@ mod pods;
 mod releases;
 pub mod router;
 mod routes;
+mod runs;
 pub mod server;
+mod session;
 mod settings;
 mod tokens;
 
@@ -120,6 +122,7 @@ fn all() -> router::Routes {
         admin::routes,
         keys::routes,
         apps::routes,
+        runs::routes,
         perms::routes,
         config::routes,
         builds::routes,

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 use paas_api::{AppName, ProcessType, ReleaseVersion, Secret};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::domain::{
@@ -179,21 +180,90 @@ pub struct LogLine {
 pub struct OneOff {
     /// Whose it is.
     pub app: AppKey,
+    /// Its name.
+    pub name: InstanceName,
     /// Release whose image and environment it uses.
     pub release: ReleaseVersion,
     /// What it is.
     pub template: Template,
     /// It is killed after so long.
     pub limit: Duration,
+    /// The size of the terminal that it runs on; none: it runs on none, and its two streams are told apart.
+    pub terminal: Option<TerminalSize>,
+    /// Whether it reads what is sent to it; else its input is at its end from the start.
+    pub input: bool,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Width.
+    pub columns: u16,
+    /// Height.
+    pub rows: u16,
+}
+
+/// Where a piece of output was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// Standard output, or the terminal.
+    Output,
+    /// Standard error.
+    Errors,
 }
 
 /// A piece of what a one-off process does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OneOffEvent {
-    /// Output, both streams merged, in order.
-    Output(Bytes),
+    /// Output, each stream in its order.
+    Output(Channel, Bytes),
     /// It ended with this code; the last event. Without it the engine went away meanwhile.
     Exited(i32),
+}
+
+/// What is sent to a one-off process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OneOffInput {
+    /// Bytes for its standard input.
+    Bytes(Bytes),
+    /// Its standard input has ended.
+    End,
+    /// Its terminal has another size.
+    Resize(TerminalSize),
+    /// A signal for it.
+    Signal(Signal),
+}
+
+/// A signal that may be sent to a one-off process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// As Ctrl-C sends it.
+    Interrupt,
+    /// A request to end.
+    Terminate,
+    /// As Ctrl-\ sends it.
+    Quit,
+    /// Its terminal is gone.
+    HangUp,
+}
+
+/// A one-off process that somebody takes part in.
+pub struct Attached {
+    /// What it does; dropping it kills the process.
+    pub events: BoxStream<'static, OneOffEvent>,
+    /// What is sent to it. Dropping it sends nothing: the end of the input is [`OneOffInput::End`].
+    pub input: mpsc::Sender<OneOffInput>,
+}
+
+/// A one-off process that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedOneOff {
+    /// Whose it is.
+    pub app: Uuid,
+    /// Its name.
+    pub name: InstanceName,
+    /// How it ended; none while it runs.
+    pub exit: Option<i32>,
 }
 
 /// Why the scheduler did not do it.
@@ -226,8 +296,19 @@ pub trait Scheduler: Send + Sync + 'static {
     /// The app's output, oldest first.
     async fn logs(&self, app: Uuid, query: LogQuery) -> Result<BoxStream<'static, LogLine>, SchedulerError>;
 
-    /// Runs a one-off process and tells what it does; dropping the stream kills it. It is never observed.
-    async fn run(&self, one_off: OneOff) -> Result<BoxStream<'static, OneOffEvent>, SchedulerError>;
+    /// Runs a one-off process that somebody takes part in. It is no instance: it is never observed, and what it writes is
+    /// not in the app's log. When it has ended nothing is left of it.
+    async fn run(&self, one_off: OneOff) -> Result<Attached, SchedulerError>;
+
+    /// Runs a one-off process that nobody takes part in. It is never observed; what it writes is in the app's log. It stays
+    /// when it has ended, until [`Scheduler::end_one_off`].
+    async fn run_detached(&self, one_off: OneOff) -> Result<(), SchedulerError>;
+
+    /// Every one-off process of this installation, those that have ended and are still there too.
+    async fn one_offs(&self) -> Result<Vec<ObservedOneOff>, SchedulerError>;
+
+    /// Kills a one-off process and removes it. Doing it again changes nothing.
+    async fn end_one_off(&self, app: Uuid, name: &InstanceName) -> Result<(), SchedulerError>;
 
     /// Finds an image, pulling it when it is not at hand, and pins it. An image that is at hand because others may have
     /// it is not found by those to whom its registry refuses it.

@@ -25,6 +25,7 @@ mod pods;
 mod process;
 mod releases;
 mod routes;
+mod runs;
 mod scale;
 mod settings;
 mod tokens;

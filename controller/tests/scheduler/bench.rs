@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream::BoxStream};
 use paas_api::{AppName, ProcessType, ReleaseVersion};
 use paas_controller::{
     domain::{healthcheck::Checks, instance::InstanceName, lifecycle::Hooks, limits::Limits},
@@ -60,6 +60,16 @@ pub(crate) const IGNORE_SIGTERM: Doing =
 pub(crate) const PRINT: Doing = Doing {
     line: "for word in one two three; do echo $word; done; exec sleep 1000",
     words: "print=one,print=two,print=three",
+};
+/// Prints what it reads.
+pub(crate) const CAT: Doing = Doing { line: "exec cat", words: "cat" };
+/// Prints the size of its terminal, again whenever that changes.
+pub(crate) const SIZE: Doing =
+    Doing { line: "trap 'stty size' WINCH; stty size; while :; do sleep 0.1; done", words: "size" };
+/// Is interrupted with grace.
+pub(crate) const CATCH: Doing = Doing {
+    line: "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done",
+    words: "print=ready,catch",
 };
 pub(crate) const HANG: Doing = Doing { line: "echo hanging; exec sleep 1000", words: "print=hanging,hang" };
 
@@ -123,7 +133,15 @@ impl Bench {
     }
 
     pub(crate) fn one_off(&self, doing: &Doing) -> OneOff {
-        OneOff { app: self.app.clone(), release: release(2), template: self.worker(doing), limit: DEADLINE }
+        OneOff {
+            app: self.app.clone(),
+            name: InstanceName::draw(&self.app.name, &"run".parse().unwrap(), release(2)),
+            release: release(2),
+            template: self.worker(doing),
+            limit: DEADLINE,
+            terminal: None,
+            input: false,
+        }
     }
 
     pub(crate) async fn observe(&self) -> BTreeMap<InstanceName, Observed> {
@@ -229,11 +247,16 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut cond
 
 /// Runs a one-off to its end: what it printed and how it ended.
 pub(crate) async fn run_to_end(scheduler: &dyn Scheduler, one_off: OneOff) -> (String, i32) {
-    let mut events = scheduler.run(one_off).await.expect("the one-off starts");
+    let attached = scheduler.run(one_off).await.expect("the one-off starts");
+    end_of(attached.events).await
+}
+
+/// What a one-off prints until its end, and how it ends.
+pub(crate) async fn end_of(mut events: BoxStream<'static, OneOffEvent>) -> (String, i32) {
     let mut printed = Vec::new();
     while let Some(event) = tokio::time::timeout(DEADLINE, events.next()).await.expect("the one-off goes on") {
         match event {
-            OneOffEvent::Output(bytes) => printed.extend(bytes),
+            OneOffEvent::Output(_, bytes) => printed.extend(bytes),
             OneOffEvent::Exited(code) => {
                 assert_eq!(events.next().await, None, "the exit is the last event");
                 return (String::from_utf8(printed).unwrap(), code);

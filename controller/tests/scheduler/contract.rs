@@ -9,13 +9,16 @@ use paas_controller::{
         lifecycle::Hooks,
         limits::{Limits, MemoryLimit},
     },
-    scheduler::{Exit, LogQuery, OneOff, OneOffEvent, Phase, STABILITY_WINDOW, SchedulerError, Template},
+    scheduler::{
+        Attached, Channel, Exit, LogQuery, ObservedOneOff, OneOff, OneOffEvent, OneOffInput, Phase, STABILITY_WINDOW,
+        SchedulerError, Signal, Template, TerminalSize,
+    },
 };
 use tokio::time::timeout;
 
 use crate::bench::{
-    Bench, CRASH, DEADLINE, DEVOUR, FALL_SICK, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT, SERVE, SERVE_LATE,
-    WARM_UP, WORK, app, group, observe, ready, run_to_end, until,
+    Bench, CAT, CATCH, CRASH, DEADLINE, DEVOUR, FALL_SICK, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT, SERVE,
+    SERVE_LATE, SIZE, WARM_UP, WORK, app, end_of, group, observe, ready, run_to_end, until,
 };
 
 /// One test per behaviour and scheduler.
@@ -38,7 +41,11 @@ macro_rules! contract {
 
 contract![
     a_controller_that_comes_later_knows_at_once_who_is_ready,
+    a_detached_one_off_is_listed_until_it_is_ended,
+    a_one_off_gets_signals,
     a_one_off_is_killed_at_its_limit,
+    a_one_off_reads_what_is_sent_to_it,
+    a_one_off_runs_on_a_terminal_of_the_clients_size,
     a_one_off_tells_its_output_and_its_exit_code,
     a_process_that_fails_its_liveness_check_is_started_again,
     a_process_that_crashes_is_counted_told_about_and_started_again,
@@ -350,10 +357,81 @@ async fn logs_follow_into_instances_that_start_later(bench: Bench) {
 
 async fn a_one_off_tells_its_output_and_its_exit_code(bench: Bench) {
     assert_eq!(run_to_end(&*bench.scheduler, bench.one_off(&CRASH)).await, ("last words\n".to_owned(), 3));
-    let mut events = bench.scheduler.run(bench.one_off(&HANG)).await.unwrap();
-    assert_eq!(events.next().await, Some(OneOffEvent::Output("hanging\n".into())));
+    let one_off = bench.one_off(&HANG);
+    let mut attached = bench.scheduler.run(one_off.clone()).await.unwrap();
+    assert_eq!(attached.events.next().await, Some(OneOffEvent::Output(Channel::Output, "hanging\n".into())));
     assert_eq!(bench.names().await, [], "it is not observed");
     assert_eq!(bench.log(100, None).await, [""; 0], "it is not in the app's log");
+    let listed = ObservedOneOff { app: bench.app.id, name: one_off.name, exit: None };
+    assert_eq!(bench.second.one_offs().await.unwrap(), [listed], "every controller knows of it");
+    drop(attached);
+    until("nothing is left", || async { bench.scheduler.one_offs().await.unwrap().is_empty().then_some(()) }).await;
+}
+
+async fn a_one_off_reads_what_is_sent_to_it(bench: Bench) {
+    let one_off = OneOff { input: true, ..bench.one_off(&CAT) };
+    let Attached { mut events, input } = bench.scheduler.run(one_off).await.unwrap();
+    for word in ["hello\n", "world\n"] {
+        input.send(OneOffInput::Bytes(word.into())).await.unwrap();
+        let event = timeout(DEADLINE, events.next()).await.expect("it answers");
+        assert_eq!(event, Some(OneOffEvent::Output(Channel::Output, word.into())));
+    }
+    input.send(OneOffInput::End).await.unwrap();
+    assert_eq!(end_of(events).await, (String::new(), 0));
+    // One that nothing is sent to finds its input at its end.
+    assert_eq!(run_to_end(&*bench.scheduler, bench.one_off(&CAT)).await.1, 0);
+}
+
+async fn a_one_off_runs_on_a_terminal_of_the_clients_size(bench: Bench) {
+    let size = |columns, rows| TerminalSize { columns, rows };
+    let one_off = OneOff { terminal: Some(size(100, 30)), input: true, ..bench.one_off(&SIZE) };
+    let Attached { mut events, input } = bench.scheduler.run(one_off).await.unwrap();
+    let mut shown = String::new();
+    let mut until_shown = async |wanted: &str| {
+        while !shown.contains(wanted) {
+            match timeout(DEADLINE, events.next()).await.expect("it prints") {
+                Some(OneOffEvent::Output(Channel::Output, bytes)) => shown.push_str(&String::from_utf8_lossy(&bytes)),
+                other => panic!("{other:?} after {shown:?}"),
+            }
+        }
+    };
+    until_shown("30 100\r\n").await;
+    input.send(OneOffInput::Resize(size(120, 50))).await.unwrap();
+    until_shown("50 120\r\n").await;
+}
+
+async fn a_one_off_gets_signals(bench: Bench) {
+    let Attached { mut events, input } = bench.scheduler.run(bench.one_off(&CATCH)).await.unwrap();
+    let event = timeout(DEADLINE, events.next()).await.expect("it prints");
+    assert_eq!(event, Some(OneOffEvent::Output(Channel::Output, "ready\n".into())));
+    input.send(OneOffInput::Signal(Signal::Interrupt)).await.unwrap();
+    assert_eq!(end_of(events).await, ("caught\n".to_owned(), 7));
+}
+
+async fn a_detached_one_off_is_listed_until_it_is_ended(bench: Bench) {
+    let (ended, hanging) = (bench.one_off(&CRASH), bench.one_off(&HANG));
+    bench.scheduler.run_detached(ended.clone()).await.unwrap();
+    bench.scheduler.run_detached(hanging.clone()).await.unwrap();
+    let exits = || async {
+        let listed = bench.second.one_offs().await.unwrap();
+        listed.into_iter().map(|one| (one.name, one.exit)).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    until("one has ended", || async { (exits().await.get(&ended.name) == Some(&Some(3))).then_some(()) }).await;
+    assert_eq!(exits().await.get(&hanging.name), Some(&None));
+    assert_eq!(bench.names().await, [], "they are not observed");
+    let log = || async {
+        let mut log = bench.log(100, None).await;
+        log.sort();
+        (log == ["hanging", "last words"]).then_some(())
+    };
+    until("the app's log has what they wrote", log).await;
+    for name in [&ended.name, &hanging.name, &hanging.name] {
+        bench.scheduler.end_one_off(bench.app.id, name).await.unwrap();
+    }
+    assert_eq!(exits().await.len(), 0);
+    bench.scheduler.run_detached(bench.one_off(&HANG)).await.unwrap();
+    bench.scheduler.remove(bench.app.id).await.unwrap();
+    assert_eq!(exits().await.len(), 0, "they go with their app");
 }
 
 async fn a_one_off_is_killed_at_its_limit(bench: Bench) {

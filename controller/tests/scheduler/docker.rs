@@ -261,12 +261,12 @@ async fn a_process_that_the_engine_cannot_make_is_refused_and_leaves_nothing() {
 #[tokio::test]
 async fn a_one_off_dies_with_its_listener() {
     let bench = Bench::docker();
-    let mut events = bench.scheduler.run(bench.one_off(&HANG)).await.unwrap();
-    events.next().await.expect("it prints");
+    let mut attached = bench.scheduler.run(bench.one_off(&HANG)).await.unwrap();
+    attached.events.next().await.expect("it prints");
     let label = format!("label=paas.installation={}", bench.installation);
     let containers = || cli(&["ps", "--all", "--quiet", "--filter", &label]);
     assert_eq!(containers().lines().count(), 1);
-    drop(events);
+    drop(attached);
     until("it is gone", || async { containers().is_empty().then_some(()) }).await;
 }
 

@@ -26,6 +26,11 @@ impl Client {
         Self { address: address.to_owned(), negotiated: RwLock::new(None) }
     }
 
+    /// Where the engine is: `unix:///…`, `tcp://…`.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The engine, ready for requests.
     pub(super) async fn engine(&self) -> Result<Docker, SchedulerError> {
         if let Some(docker) = self.negotiated.read().ok().and_then(|known| known.clone()) {

@@ -8,24 +8,21 @@ use std::{
 
 use bollard::{
     Docker,
-    container::LogOutput,
     models::{
         ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, NetworkingConfig,
         RestartPolicy, RestartPolicyNameEnum,
     },
     query_parameters::{
-        AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
-        RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StopContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+        RenameContainerOptionsBuilder, StopContainerOptionsBuilder,
     },
 };
-use futures_util::{
-    StreamExt as _,
-    stream::{self, BoxStream},
-};
+use futures_util::{StreamExt as _, stream};
 use uuid::Uuid;
 
 use super::{
     Shared,
+    attach::{self, Streams},
     client::{explain, if_present, is_absent, refusal},
     hooks, image,
     labels::{APP, Container, INSTALLATION, Nameplate, container_name, filter, stopping_name},
@@ -33,7 +30,7 @@ use super::{
 };
 use crate::{
     domain::{healthcheck::Checks, instance::InstanceName, lifecycle::Hooks, limits::Limits},
-    scheduler::{Command, Group, SchedulerError, Template},
+    scheduler::{Command, Group, SchedulerError, Template, TerminalSize},
 };
 
 /// So many processes are started at a time: engines set up networks one after the other anyway.
@@ -105,7 +102,7 @@ async fn start_instance(
         process_type: &group.process_type,
         release: group.release,
         template: &group.template,
-        one_off: None,
+        occasion: None,
     };
     let made = make(shared, docker, &order, taken).await?;
     readiness::watch(shared, made.id);
@@ -120,15 +117,29 @@ pub(super) struct Order<'a> {
     pub(super) process_type: &'a paas_api::ProcessType,
     pub(super) release: paas_api::ReleaseVersion,
     pub(super) template: &'a Template,
-    pub(super) one_off: Option<std::time::Duration>,
+    /// Of a one-off.
+    pub(super) occasion: Option<Occasion>,
+}
+
+/// What is particular about a one-off.
+#[derive(Clone, Copy)]
+pub(super) struct Occasion {
+    /// It may live for so long.
+    pub(super) limit: std::time::Duration,
+    /// Nobody takes part in it.
+    pub(super) detached: bool,
+    /// The terminal that it runs on.
+    pub(super) terminal: Option<TerminalSize>,
+    /// Whether it reads what is sent to it.
+    pub(super) input: bool,
 }
 
 /// A container that runs.
 pub(super) struct Made {
     /// Its id or name.
     pub(super) id: String,
-    /// What a one-off prints, from its first byte.
-    pub(super) output: Option<BoxStream<'static, Result<LogOutput, bollard::errors::Error>>>,
+    /// The streams of a one-off that somebody takes part in.
+    pub(super) streams: Option<Streams>,
 }
 
 /// Makes a container and starts it. Whatever was in the way is tried around: a missing image is fetched, a taken address
@@ -143,12 +154,12 @@ pub(super) async fn make(
     let mut last = None;
     for _ in 0..ADDRESSES_TO_TRY {
         let (id, address) = create(shared, docker, order, &taken).await?;
-        let output = match order.one_off {
-            Some(_) => Some(attach(docker, &id).await?),
+        let streams = match order.occasion.filter(|occasion| !occasion.detached) {
+            Some(occasion) => Some(open_streams(shared, docker, &id, occasion).await?),
             None => None,
         };
         let Err(error) = docker.start_container(&id, None).await else {
-            return Ok(Made { id, output });
+            return Ok(Made { id, streams });
         };
         let obstacle = Obstacle::of(&error);
         if obstacle != Obstacle::Engine {
@@ -165,18 +176,17 @@ pub(super) async fn make(
     Err(last.map_or_else(|| SchedulerError::Unavailable("nothing was tried".to_owned()), explain))
 }
 
-async fn attach(
+async fn open_streams(
+    shared: &Shared,
     docker: &Docker,
     id: &str,
-) -> Result<BoxStream<'static, Result<LogOutput, bollard::errors::Error>>, SchedulerError> {
-    let options = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
-    match docker.attach_container(id, Some(options)).await {
-        Ok(attached) => Ok(attached.output),
-        Err(error) => {
-            discard(docker, id).await?;
-            Err(explain(error))
-        }
+    occasion: Occasion,
+) -> Result<Streams, SchedulerError> {
+    let opened = attach::open(&shared.client, id, occasion.input, occasion.terminal.is_some()).await;
+    if opened.is_err() {
+        discard(docker, id).await?;
     }
+    opened
 }
 
 /// Why a container does not start.
@@ -248,10 +258,13 @@ fn describe(shared: &Shared, order: &Order<'_>, network: &str, address: Ipv4Addr
         port: template.port,
         address,
         grace: template.grace,
-        checks: if order.one_off.is_some() { &no_checks } else { &template.checks },
-        hooks: if order.one_off.is_some() { &no_hooks } else { &template.hooks },
-        one_off: order.one_off,
+        checks: if order.occasion.is_some() { &no_checks } else { &template.checks },
+        hooks: if order.occasion.is_some() { &no_hooks } else { &template.hooks },
+        one_off: order.occasion.map(|occasion| occasion.limit),
+        detached: order.occasion.is_some_and(|occasion| occasion.detached),
     };
+    let attended = order.occasion.filter(|occasion| !occasion.detached);
+    let input = attended.is_some_and(|occasion| occasion.input);
     let endpoint = EndpointSettings {
         ipam_config: Some(EndpointIpamConfig {
             ipv4_address: Some(address.to_string()),
@@ -266,9 +279,14 @@ fn describe(shared: &Shared, order: &Order<'_>, network: &str, address: Ipv4Addr
         env: Some(template.environment.iter().map(|(key, value)| format!("{key}={}", value.expose())).collect()),
         labels: Some(nameplate.labels(&shared.installation)),
         stop_timeout: i64::try_from(template.grace.as_secs()).ok(),
-        attach_stdout: order.one_off.map(|_| true),
-        attach_stderr: order.one_off.map(|_| true),
-        host_config: Some(confinement(network, order.one_off.is_some(), template.limits)),
+        attach_stdin: Some(input),
+        attach_stdout: Some(attended.is_some()),
+        attach_stderr: Some(attended.is_some()),
+        open_stdin: Some(input),
+        // The end of what is sent is the end of its input.
+        stdin_once: Some(input),
+        tty: Some(attended.is_some_and(|occasion| occasion.terminal.is_some())),
+        host_config: Some(confinement(network, order.occasion, template.limits)),
         networking_config: Some(NetworkingConfig {
             endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint)])),
         }),
@@ -277,10 +295,15 @@ fn describe(shared: &Shared, order: &Order<'_>, network: &str, address: Ipv4Addr
 }
 
 /// What a process of an app may do and use.
-fn confinement(network: &str, one_off: bool, limits: Limits) -> HostConfig {
+fn confinement(network: &str, occasion: Option<Occasion>, limits: Limits) -> HostConfig {
     // Instances outlive the platform and come back after a reboot; the engine backs off when they end again and again.
-    let restart = if one_off { RestartPolicyNameEnum::NO } else { RestartPolicyNameEnum::UNLESS_STOPPED };
-    let log_options = [("max-size", "5m"), ("max-file", "4")];
+    let restart = if occasion.is_some() { RestartPolicyNameEnum::NO } else { RestartPolicyNameEnum::UNLESS_STOPPED };
+    // What somebody reads as it comes need not be kept.
+    let (log, log_options) = match occasion {
+        Some(Occasion { detached: false, .. }) => ("none", Vec::new()),
+        _ => ("local", vec![("max-size", "5m"), ("max-file", "4")]),
+    };
+    let terminal = occasion.and_then(|occasion| occasion.terminal);
     let signed = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
     HostConfig {
         memory: limits.memory.limit.map(signed),
@@ -298,10 +321,11 @@ fn confinement(network: &str, one_off: bool, limits: Limits) -> HostConfig {
         init: Some(true),
         pids_limit: Some(PROCESS_LIMIT),
         privileged: Some(false),
+        console_size: terminal.map(|size| vec![usize::from(size.rows), usize::from(size.columns)]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         cap_drop: Some(DROPPED_CAPABILITIES.map(str::to_owned).to_vec()),
         log_config: Some(HostConfigLogConfig {
-            typ: Some("local".to_owned()),
+            typ: Some(log.to_owned()),
             config: Some(log_options.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
         }),
         ..HostConfig::default()

@@ -26,6 +26,8 @@ pub(super) const CHECKS: &str = "paas.checks";
 pub(super) const HOOKS: &str = "paas.hooks";
 /// Seconds that a one-off may live; empty on everything else.
 pub(super) const ONE_OFF: &str = "paas.one-off";
+/// Not empty on a one-off that nobody takes part in.
+pub(super) const DETACHED: &str = "paas.detached";
 
 /// What is written on a container when it is made.
 #[derive(Debug, Clone)]
@@ -40,6 +42,7 @@ pub(super) struct Nameplate<'a> {
     pub(super) checks: &'a Checks,
     pub(super) hooks: &'a Hooks,
     pub(super) one_off: Option<Duration>,
+    pub(super) detached: bool,
 }
 
 impl Nameplate<'_> {
@@ -63,6 +66,7 @@ impl Nameplate<'_> {
             (CHECKS, checks),
             (HOOKS, hooks),
             (ONE_OFF, optional(self.one_off.map(|limit| limit.as_secs()))),
+            (DETACHED, if self.detached { "yes" } else { "" }.to_owned()),
         ]
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
@@ -83,6 +87,8 @@ pub(super) struct Container {
     pub(super) grace: Duration,
     pub(super) hooks: Hooks,
     pub(super) one_off: Option<Duration>,
+    /// Nobody takes part in it.
+    pub(super) detached: bool,
     pub(super) state: State,
     /// Seconds since 1970.
     pub(super) created: i64,
@@ -111,10 +117,21 @@ impl Container {
             grace: Duration::from_secs(label(GRACE).and_then(|text| text.parse().ok()).unwrap_or(0)),
             hooks: label(HOOKS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
             one_off: label(ONE_OFF).and_then(|text| text.parse().ok()).map(Duration::from_secs),
+            detached: label(DETACHED).is_some_and(|text| !text.is_empty()),
             state: summary.state.unwrap_or(State::EMPTY),
             created: summary.created.unwrap_or(0),
             stopping: name.starts_with(STOPPING),
         })
+    }
+
+    /// Whether what it writes is in the app's log.
+    pub(super) fn is_logged(&self) -> bool {
+        self.one_off.is_none() || self.detached
+    }
+
+    /// Whether its process has run and does not any more.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.state, State::EXITED | State::DEAD)
     }
 
     /// Whether the engine will not start it by itself: made and never started, or stopped by someone else.

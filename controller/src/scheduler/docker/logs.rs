@@ -75,7 +75,7 @@ async fn wanted(
     let mut containers = instances::list(docker, &shared.installation, Some(app)).await?;
     containers.retain(|container| match &query.instance {
         Some(name) => container.instance == *name,
-        None => container.one_off.is_none(),
+        None => container.is_logged(),
     });
     Ok(containers)
 }

@@ -8,8 +8,10 @@
 //! | `instances` | making, starting, stopping |
 //! | `readiness`, `checks`, `events` | who is ready, who is to be started again, who ended |
 //! | `hooks` | commands after starts and before stops |
-//! | `image`, `logs`, `one_off` | the rest of the contract |
+//! | `one_off`, `attach` | processes that somebody takes part in |
+//! | `image`, `logs` | the rest of the contract |
 
+mod attach;
 mod checks;
 mod client;
 mod events;
@@ -48,8 +50,10 @@ use self::{
     network::Networks,
     readiness::Readiness,
 };
-use super::{Group, Image, LogLine, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, SchedulerError};
-use crate::domain::{registry::Credentials, tags::Labels};
+use super::{
+    Attached, Group, Image, LogLine, LogQuery, Observed, ObservedOneOff, OneOff, Phase, Scheduler, SchedulerError,
+};
+use crate::domain::{instance::InstanceName, registry::Credentials, tags::Labels};
 
 /// Changes that a slow listener may lag behind; it looks at everything by a timer anyway.
 const CHANGES_KEPT: usize = 1024;
@@ -206,8 +210,20 @@ impl Scheduler for DockerScheduler {
         logs::read(&self.shared, app, query).await
     }
 
-    async fn run(&self, one_off: OneOff) -> Result<BoxStream<'static, OneOffEvent>, SchedulerError> {
+    async fn run(&self, one_off: OneOff) -> Result<Attached, SchedulerError> {
         one_off::run(&self.shared, one_off).await
+    }
+
+    async fn run_detached(&self, one_off: OneOff) -> Result<(), SchedulerError> {
+        one_off::run_detached(&self.shared, &one_off).await
+    }
+
+    async fn one_offs(&self) -> Result<Vec<ObservedOneOff>, SchedulerError> {
+        one_off::list(&self.shared).await
+    }
+
+    async fn end_one_off(&self, app: Uuid, name: &InstanceName) -> Result<(), SchedulerError> {
+        one_off::end(&self.shared, app, name).await
     }
 
     async fn resolve(&self, image: &str, credentials: Option<&Credentials>) -> Result<Image, SchedulerError> {

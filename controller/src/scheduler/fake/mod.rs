@@ -4,6 +4,7 @@
 //! name of its image; see `script`.
 
 mod life;
+mod one_off;
 mod script;
 
 use std::{
@@ -13,9 +14,7 @@ use std::{
     time::Duration,
 };
 
-use async_stream::stream;
 use async_trait::async_trait;
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{
     StreamExt as _,
@@ -31,7 +30,8 @@ use uuid::Uuid;
 pub use self::script::VARIABLE;
 use self::script::{Script, Trouble};
 use super::{
-    Exit, Group, Image, LogLine, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, SchedulerError, Template,
+    Attached, Exit, Group, Image, LogLine, LogQuery, Observed, ObservedOneOff, OneOff, Phase, Scheduler,
+    SchedulerError, Template,
 };
 use crate::domain::{
     healthcheck::Checks,
@@ -62,6 +62,9 @@ struct Engine {
 #[derive(Debug, Default)]
 struct State {
     instances: HashMap<InstanceName, Instance>,
+    one_offs: HashMap<InstanceName, one_off::Process>,
+    /// What detached one-offs have printed.
+    printed: Vec<(Uuid, LogLine)>,
     addresses: u32,
     away: bool,
 }
@@ -225,12 +228,18 @@ impl Scheduler for FakeScheduler {
     }
 
     async fn apps(&self) -> Result<Vec<Uuid>, SchedulerError> {
-        let apps: BTreeSet<Uuid> = self.engine.answer()?.instances.values().map(|instance| instance.app).collect();
+        let state = self.engine.answer()?;
+        let one_offs = state.one_offs.values().map(|one_off| one_off.app);
+        let apps: BTreeSet<Uuid> = state.instances.values().map(|instance| instance.app).chain(one_offs).collect();
         Ok(apps.into_iter().collect())
     }
 
     async fn remove(&self, app: Uuid) -> Result<(), SchedulerError> {
         let mut changes = self.engine.changes.subscribe();
+        let one_offs: Vec<_> = self.one_offs().await?.into_iter().filter(|one_off| one_off.app == app).collect();
+        for one_off in &one_offs {
+            self.engine.end_one_off(app, &one_off.name);
+        }
         loop {
             let mut left = false;
             for instance in self.engine.answer()?.instances.values_mut().filter(|instance| instance.app == app) {
@@ -252,7 +261,9 @@ impl Scheduler for FakeScheduler {
         let new = self.engine.lines.subscribe();
         let mut past: Vec<LogLine> = {
             let state = self.engine.answer()?;
-            let lines = state.instances.values().flat_map(|of| of.log.iter().map(|line| (of.app, line)));
+            let detached = state.printed.iter().map(|(of, line)| (*of, line));
+            let lines =
+                state.instances.values().flat_map(|of| of.log.iter().map(|line| (of.app, line))).chain(detached);
             lines.filter(|(of, line)| fits(*of, line)).map(|(_, line)| line.clone()).collect()
         };
         past.sort_by_key(|line| line.moment);
@@ -267,23 +278,31 @@ impl Scheduler for FakeScheduler {
         Ok(past.chain(new).boxed())
     }
 
-    async fn run(&self, one_off: OneOff) -> Result<BoxStream<'static, OneOffEvent>, SchedulerError> {
+    async fn run(&self, one_off: OneOff) -> Result<Attached, SchedulerError> {
         drop(self.engine.answer()?);
-        let script = runnable(&one_off.template)?;
-        Ok(stream! {
-            for line in script.print {
-                yield OneOffEvent::Output(Bytes::from(format!("{line}\n")));
-            }
-            if script.hang {
-                tokio::time::sleep(one_off.limit).await;
-                yield OneOffEvent::Exited(128 + 9);
-            } else {
-                let (code, after) = script.exit.unwrap_or_default();
-                tokio::time::sleep(after).await;
-                yield OneOffEvent::Exited(code);
-            }
-        }
-        .boxed())
+        Ok(one_off::attend(&self.engine, &one_off, runnable(&one_off.template)?))
+    }
+
+    async fn run_detached(&self, one_off: OneOff) -> Result<(), SchedulerError> {
+        drop(self.engine.answer()?);
+        one_off::detach(&self.engine, &one_off, runnable(&one_off.template)?);
+        Ok(())
+    }
+
+    async fn one_offs(&self) -> Result<Vec<ObservedOneOff>, SchedulerError> {
+        let state = self.engine.answer()?;
+        let observed = state.one_offs.iter().map(|(name, one_off)| ObservedOneOff {
+            app: one_off.app,
+            name: name.clone(),
+            exit: one_off.exit,
+        });
+        Ok(observed.collect())
+    }
+
+    async fn end_one_off(&self, app: Uuid, name: &InstanceName) -> Result<(), SchedulerError> {
+        drop(self.engine.answer()?);
+        self.engine.end_one_off(app, name);
+        Ok(())
     }
 
     async fn resolve(&self, image: &str, credentials: Option<&Credentials>) -> Result<Image, SchedulerError> {

@@ -21,6 +21,9 @@ pub const VARIABLE: &str = "PAAS_FAKE";
 /// | `exit-after=<ms>` | ends after so long |
 /// | `stubborn` | ignores SIGTERM |
 /// | `hang` | a one-off that does not end |
+/// | `cat` | a one-off that prints what is sent to it, until that ends |
+/// | `size` | a one-off that prints the size of its terminal whenever that changes |
+/// | `catch` | a one-off that prints `caught` and ends with code 7 when it is interrupted |
 /// | `memory=<bytes>` | takes so much memory, and is killed right after its start when that is more than its limit |
 /// | `print=<text>` | prints a line at its start; may be given more than once |
 /// | `refused` | cannot be started |
@@ -33,10 +36,22 @@ pub(super) struct Script {
     pub(super) sick_after: Option<Duration>,
     pub(super) stubborn: bool,
     pub(super) hang: bool,
+    pub(super) answers: Option<Answers>,
     pub(super) memory: u64,
     pub(super) memory_limit: Option<u64>,
     pub(super) print: Vec<String>,
     pub(super) trouble: Option<Trouble>,
+}
+
+/// What a one-off answers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answers {
+    /// What is sent to it.
+    Input,
+    /// Another size of its terminal.
+    Size,
+    /// An interrupt.
+    Interrupt,
 }
 
 /// Why a process does not even start.
@@ -93,6 +108,9 @@ impl Script {
             "sick-after" => self.sick_after = Some(milliseconds(0)),
             "stubborn" => self.stubborn = true,
             "hang" => self.hang = true,
+            "cat" => (self.hang, self.answers) = (true, Some(Answers::Input)),
+            "size" => (self.hang, self.answers) = (true, Some(Answers::Size)),
+            "catch" => (self.hang, self.answers) = (true, Some(Answers::Interrupt)),
             "memory" => self.memory = value.and_then(|text| text.parse().ok()).unwrap_or(0),
             "print" => self.print.push(value.unwrap_or_default().to_owned()),
             "refused" => self.trouble = Some(Trouble::Refused),
