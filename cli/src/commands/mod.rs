@@ -4,6 +4,7 @@ mod apps;
 mod auth;
 mod builds;
 mod cancel;
+mod certs;
 mod completions;
 mod config;
 mod config_diff;
@@ -30,6 +31,7 @@ mod run;
 mod runs;
 mod tags;
 mod timeouts;
+mod tls;
 mod tokens;
 mod topics;
 mod transfer;
@@ -51,6 +53,8 @@ pub(crate) enum Command {
     Auth(auth::Command),
     #[command(flatten)]
     Builds(builds::Command),
+    #[command(flatten)]
+    Certs(certs::Command),
     #[command(flatten)]
     Config(config::Command),
     #[command(flatten)]
@@ -84,6 +88,8 @@ pub(crate) enum Command {
     #[command(flatten)]
     Timeouts(timeouts::Command),
     #[command(flatten)]
+    Tls(tls::Command),
+    #[command(flatten)]
     Tokens(tokens::Command),
     #[command(flatten)]
     Users(users::Command),
@@ -106,6 +112,7 @@ impl Command {
             Self::Apps(command) => command.run(context).await,
             Self::Auth(command) => command.run(context).await,
             Self::Builds(command) => command.run(context).await,
+            Self::Certs(command) => command.run(context).await,
             Self::Config(command) => command.run(context).await,
             Self::Domains(command) => command.run(context).await,
             Self::Git(command) => command.run(context).await,
@@ -122,6 +129,7 @@ impl Command {
             Self::Runs(command) => command.run(context).await,
             Self::Tags(command) => command.run(context).await,
             Self::Timeouts(command) => command.run(context).await,
+            Self::Tls(command) => command.run(context).await,
             Self::Tokens(command) => command.run(context).await,
             Self::Users(command) => command.run(context).await,
             Self::Whitelist(command) => command.run(context).await,

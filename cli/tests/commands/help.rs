@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 81] = [
+const COMMANDS: [&str; 92] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -22,6 +22,12 @@ const COMMANDS: [&str; 81] = [
     "auth:regenerate",
     "builds:list",
     "builds:create",
+    "certs:list",
+    "certs:add",
+    "certs:info",
+    "certs:remove",
+    "certs:attach",
+    "certs:detach",
     "config:list",
     "config:set",
     "config:unset",
@@ -73,6 +79,11 @@ const COMMANDS: [&str; 81] = [
     "timeouts:list",
     "timeouts:set",
     "timeouts:unset",
+    "tls:info",
+    "tls:enable",
+    "tls:disable",
+    "tls:auto:enable",
+    "tls:auto:disable",
     "tokens:list",
     "tokens:create",
     "tokens:remove",
