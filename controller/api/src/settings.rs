@@ -46,6 +46,7 @@ pub struct Settings {
 
 /// What the router does with an app's requests; what is absent or off is as the router has it for all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that have nothing to do with each other")]
 pub struct Routing {
     /// Largest body of a request, in bytes; larger ones get 413.
     #[serde(default, skip_serializing_if = "Option::is_none")]

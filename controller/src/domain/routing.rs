@@ -18,6 +18,7 @@ const MOST_TO_ANSWER: u32 = 86_400;
 /// The rules; the default leaves everything to the router.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that have nothing to do with each other")]
 pub struct Routing {
     /// Largest body of a request, in bytes.
     pub body_size: Option<NonZeroU64>,
