@@ -13,6 +13,7 @@ use crate::{AppName, Timestamp};
 
 /// An app's settings as the API shows them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Settings {
     /// Their id.
     pub uuid: Uuid,
@@ -47,6 +48,7 @@ pub struct Settings {
 /// What the router does with an app's requests; what is absent or off is as the router has it for all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "switches that have nothing to do with each other")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Routing {
     /// Largest body of a request, in bytes; larger ones get 413.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +83,7 @@ fn is_off(switch: &bool) -> bool {
 
 /// `POST /v2/apps/<app>/settings`: what is absent stays as it is.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ChangeSettings {
     /// Whether visitors get the maintenance page.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +104,7 @@ pub struct ChangeSettings {
 
 /// The whitelist, and what is added to it or taken away.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Whitelist {
     /// Addresses and networks.
     pub addresses: Vec<String>,
@@ -108,7 +112,9 @@ pub struct Whitelist {
 
 /// `POST /v2/apps/<app>/domains`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AddDomain {
     /// Host name; one without a dot is a subdomain of the platform.
+    #[cfg_attr(feature = "schema", schema(pattern = "^[a-z]([a-z0-9]{0,30})(\\.[a-z]{1,20}){0,3}$"))]
     pub domain: String,
 }

@@ -10,7 +10,7 @@ use axum::{
 use http::StatusCode;
 use paas_api::{
     ConfigKey, Secret,
-    config::{Config, Texts},
+    config::{ChangeConfig, Config, Texts},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -19,6 +19,7 @@ use super::{
     Api,
     access::{AppAccess, Level},
     body::Fields,
+    describe::one,
     error::{Answer, ApiError},
     follow::{self, Recorded, Wish},
     router::Routes,
@@ -36,7 +37,17 @@ use crate::{
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
-    routes.get(Level::App, "/v2/apps/{app}/config", show).post(Level::App, "/v2/apps/{app}/config", change).patient()
+    routes
+        .get(Level::App, "/v2/apps/{app}/config", show)
+        .says("The config of the newest good release, or of the one that is asked for")
+        .asks(&["version"])
+        .gives(200, one::<Config>)
+        .post(Level::App, "/v2/apps/{app}/config", change)
+        .says("Changes the config: a release; what is null is unset, what is not there stays")
+        .takes(one::<ChangeConfig>)
+        .gives(201, one::<Config>)
+        .refuses(&[422])
+        .deploys()
 }
 
 #[derive(Deserialize)]
