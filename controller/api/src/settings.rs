@@ -52,12 +52,15 @@ pub struct Settings {
 pub struct Routing {
     /// Largest body of a request, in bytes; larger ones get 413.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<u64>, minimum = 1))]
     pub body_size: Option<NonZeroU64>,
     /// Seconds in which a process must take a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<u32>, minimum = 1))]
     pub connect_timeout: Option<NonZeroU32>,
     /// Seconds that a process, or an upgraded connection, may be silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<u32>, minimum = 1))]
     pub response_timeout: Option<NonZeroU32>,
     /// Visitors stay with the process that they first came to, by a cookie.
     #[serde(default, skip_serializing_if = "is_off")]
