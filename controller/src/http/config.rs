@@ -42,6 +42,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .says("The config of the newest good release, or of the one that is asked for")
         .asks(&["version"])
         .gives(200, one::<Config>)
+        .refuses(&[400, 404])
         .post(Level::App, "/v2/apps/{app}/config", change)
         .says("Changes the config: a release; what is null is unset, what is not there stays")
         .takes(one::<ChangeConfig>)
