@@ -168,13 +168,11 @@ async fn run_git(
         ended = timeout(PACKING, child.wait()) => ended.ok(),
         () = off.cancelled() => None,
     };
-    match ended {
-        Some(status) => status.is_ok_and(|status| status.success()),
-        None => {
-            end(&mut child).await;
-            false
-        }
-    }
+    let Some(status) = ended else {
+        end(&mut child).await;
+        return false;
+    };
+    status.is_ok_and(|status| status.success())
 }
 
 /// Ends git and its helpers: kindly, so that it takes its drafts along, and then not.

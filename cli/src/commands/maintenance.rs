@@ -81,6 +81,7 @@ pub(crate) struct Off {
 }
 
 /// The page that visitors shall see, if it shall be another one.
+#[expect(clippy::option_option, reason = "left as it is, taken away and set are three things")]
 fn page(arguments: &On) -> Result<Option<Option<String>>, Error> {
     let Some(path) = &arguments.page else { return Ok(arguments.no_page.then_some(None)) };
     let shown = path.display();
@@ -100,6 +101,7 @@ fn page(arguments: &On) -> Result<Option<Option<String>>, Error> {
     Ok(Some(Some(text)))
 }
 
+#[expect(clippy::option_option, reason = "left as it is, taken away and set are three things")]
 async fn switch(
     app: &AppOption,
     context: &Context,

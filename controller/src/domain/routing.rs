@@ -67,7 +67,7 @@ fn set<T>(
 ) -> Result<(), SettingsError> {
     match value {
         Some(value) => {
-            *field = Some(read(value).map_err(|wanted| SettingsError::Routing(format!("{name} is {wanted}")))?)
+            *field = Some(read(value).map_err(|wanted| SettingsError::Routing(format!("{name} is {wanted}")))?);
         }
         None => drop(field.take().ok_or_else(|| SettingsError::NoRule(name.to_owned()))?),
     }
