@@ -33,6 +33,8 @@ pub(crate) enum Deployment {
     },
     /// The answer breaks off.
     BreaksOff,
+    /// The controller is stopped in the middle of it.
+    IsStopped,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,10 @@ pub(crate) struct Inner {
     pub(crate) cancelled_by: Option<&'static str>,
     /// Pushes whose builds run, by what the builder says.
     pub(crate) building: HashSet<Uuid>,
+    /// How often anything was built, counting what was asked again.
+    pub(crate) asked: usize,
+    /// Apps that were destroyed.
+    pub(crate) gone: HashSet<Uuid>,
 }
 
 #[derive(Debug, Clone)]
@@ -84,6 +90,8 @@ impl Controller {
             lookups: 0,
             cancelled_by: None,
             building: HashSet::new(),
+            asked: 0,
+            gone: HashSet::new(),
         }));
         let deployments = Arc::new(Semaphore::new(1000));
         let shared = Shared { inner: Arc::clone(&inner), deployments: Arc::clone(&deployments) };
@@ -93,6 +101,7 @@ impl Controller {
             .route("/v2/hooks/config", post(config))
             .route("/v2/hooks/build", post(build))
             .route("/v2/hooks/building", post(building))
+            .route("/v2/hooks/gone", post(gone))
             .layer(from_fn_with_state((), only_the_builder))
             .route("/healthz", get(|| async { "OK" }))
             .with_state(shared);
@@ -175,8 +184,14 @@ async fn build(State(shared): State<Shared>, Json(hook): Json<hooks::BuildHook>)
     let app = hook.receive_repo.clone();
     let (version, deployment) = {
         let mut inner = shared.inner.lock().unwrap();
-        inner.builds.push(hook);
-        (inner.builds.len() + 1, inner.deployment.clone())
+        inner.asked += 1;
+        // One push makes one release, as with the real one.
+        let known = inner.builds.iter().position(|build| build.push.is_some() && build.push == hook.push);
+        let number = known.unwrap_or_else(|| {
+            inner.builds.push(hook);
+            inner.builds.len() - 1
+        });
+        (number + 2, inner.deployment.clone())
     };
     let first = futures_util::stream::iter([json!({"progress": "web: starting 1 process"})]);
     let last = futures_util::stream::once(async move {
@@ -187,10 +202,19 @@ async fn build(State(shared): State<Shared>, Json(hook): Json<hooks::BuildHook>)
             }
             Deployment::Fails { status, detail } => json!({"failed": {"status": status, "detail": detail}}),
             Deployment::BreaksOff => Value::Null,
+            Deployment::IsStopped => {
+                let detail = format!("The controller is being stopped. The change to {app} {}.", hooks::GOES_ON);
+                json!({"failed": {"status": 503, "detail": detail}})
+            }
         }
     });
     let lines = first
         .chain(last)
         .map(|line| if line.is_null() { Err(std::io::Error::other("broken off")) } else { Ok(format!("{line}\n")) });
     Response::new(Body::from_stream(lines))
+}
+
+async fn gone(State(shared): State<Shared>, Json(ask): Json<hooks::AskGone>) -> Json<hooks::Gone> {
+    let inner = shared.inner.lock().unwrap();
+    Json(hooks::Gone { gone: ask.apps.into_iter().filter(|app| inner.gone.contains(app)).collect() })
 }
