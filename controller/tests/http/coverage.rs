@@ -1,0 +1,60 @@
+//! Which test holds which row of the contract: COVERAGE.md beside this file, kept whole.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use crate::conformance::DOCUMENT;
+
+/// What `tests/coverage` wrote of a run of this suite.
+const TABLE: &str = include_str!("COVERAGE.md");
+/// Refusals that are the same for every route, and are tried on some: in `wire` and in `hostile`.
+const ALIKE: [&str; 5] = ["406", "408", "413", "415", "503"];
+
+/// A method, a path, a status.
+type Row = (String, String, String);
+
+/// The rows, each with the test that holds it.
+fn rows() -> Vec<(Row, &'static str)> {
+    let cells = TABLE.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix("` |"));
+    let rows = cells.map(|cells| {
+        let [route, status, test] = cells.split("` | `").collect::<Vec<_>>()[..] else { panic!("not a row: {cells}") };
+        let (method, path) = route.split_once(' ').unwrap();
+        ((method.to_owned(), path.to_owned(), status.to_owned()), test)
+    });
+    rows.collect()
+}
+
+#[test]
+fn every_answer_of_every_route_is_held_by_a_test() {
+    let mut described: BTreeSet<Row> = BTreeSet::new();
+    for (path, methods) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            for status in operation["responses"].as_object().unwrap().keys() {
+                described.insert((method.to_uppercase(), path.clone(), status.clone()));
+            }
+        }
+    }
+    let held: BTreeSet<Row> = rows().into_iter().map(|(row, _)| row).collect();
+    let unheld: Vec<_> = described.difference(&held).filter(|row| !ALIKE.contains(&row.2.as_str())).collect();
+    assert!(
+        unheld.is_empty(),
+        "no test gets these answers; write one that does and run tests/coverage, which writes COVERAGE.md, or do not \
+         announce them:\n{unheld:#?}"
+    );
+    let unknown: Vec<_> = held.difference(&described).collect();
+    assert!(unknown.is_empty(), "COVERAGE.md has answers that are not described; run tests/coverage: {unknown:#?}");
+}
+
+#[test]
+fn every_test_of_the_table_is_there() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http");
+    let lost: BTreeSet<_> = rows()
+        .into_iter()
+        .map(|(_, test)| test)
+        .filter(|test| {
+            let (file, name) = test.split_once("::").unwrap();
+            let text = fs::read_to_string(folder.join(file).with_extension("rs")).unwrap_or_default();
+            !text.contains(&format!("fn {name}("))
+        })
+        .collect();
+    assert!(lost.is_empty(), "COVERAGE.md names tests that are gone; run tests/coverage: {lost:?}");
+}
