@@ -8,6 +8,7 @@
     reason = "a test that finds something else than it expects has failed"
 )]
 
+mod answers;
 mod apps;
 mod auth;
 mod builds;
