@@ -7,6 +7,7 @@ mod cancel;
 mod certs;
 mod completions;
 mod config;
+mod config_diff;
 mod config_file;
 mod domains;
 mod git;
@@ -18,6 +19,7 @@ mod labels;
 mod limits;
 mod logs;
 mod maintenance;
+mod manual;
 mod maps;
 mod perms;
 mod ps;
@@ -31,6 +33,7 @@ mod tags;
 mod timeouts;
 mod tls;
 mod tokens;
+mod topics;
 mod transfer;
 pub(crate) mod up;
 mod users;
@@ -94,6 +97,7 @@ pub(crate) enum Command {
     Whitelist(whitelist::Command),
     Up(up::Arguments),
     Completions(completions::Arguments),
+    Manual(manual::Arguments),
     Version(version::Arguments),
     Shortcuts(help::Shortcuts),
     Help(help::Arguments),
@@ -131,6 +135,7 @@ impl Command {
             Self::Whitelist(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,
             Self::Completions(arguments) => completions::run(&arguments),
+            Self::Manual(arguments) => manual::run(&arguments, context),
             Self::Version(arguments) => version::run(&arguments, context).await,
             Self::Shortcuts(_) => help::shortcuts(context),
             Self::Help(arguments) => help::run(&arguments),

@@ -5,7 +5,10 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{DbError, inconsistent};
-use crate::domain::settings::{Address, Settings};
+use crate::domain::{
+    routing::Routing,
+    settings::{Address, Settings},
+};
 
 /// An app's settings as stored.
 #[derive(Debug, Clone)]
@@ -30,7 +33,7 @@ pub async fn insert(db: &mut PgConnection, app: Uuid) -> Result<(), DbError> {
 pub async fn get(db: &mut PgConnection, app: Uuid) -> Result<Stored, DbError> {
     let row = sqlx::query!(
         r#"SELECT uuid, maintenance, routable, whitelist, labels AS "labels: Json<std::collections::BTreeMap<String, String>>",
-                  created, updated
+                  routing AS "routing: Json<Routing>", maintenance_page, created, updated
            FROM settings WHERE app_id = $1"#,
         app
     )
@@ -43,6 +46,8 @@ pub async fn get(db: &mut PgConnection, app: Uuid) -> Result<Stored, DbError> {
             routable: row.routable,
             whitelist: addresses(&row.whitelist)?,
             labels: row.labels.0,
+            routing: row.routing.0,
+            maintenance_page: row.maintenance_page,
         },
         created: row.created,
         updated: row.updated,
@@ -58,12 +63,15 @@ pub fn addresses(stored: &[String]) -> Result<Vec<Address>, DbError> {
 pub async fn update(db: &mut PgConnection, app: Uuid, settings: &Settings) -> Result<(), DbError> {
     let whitelist: Vec<String> = settings.whitelist.iter().map(Address::to_string).collect();
     sqlx::query!(
-        "UPDATE settings SET maintenance = $2, routable = $3, whitelist = $4, labels = $5, updated = now() WHERE app_id = $1",
+        "UPDATE settings SET maintenance = $2, routable = $3, whitelist = $4, labels = $5, routing = $6,
+                maintenance_page = $7, updated = now() WHERE app_id = $1",
         app,
         settings.maintenance,
         settings.routable,
         &whitelist,
-        Json(&settings.labels) as _
+        Json(&settings.labels) as _,
+        Json(&settings.routing) as _,
+        settings.maintenance_page
     )
     .execute(db)
     .await?;
