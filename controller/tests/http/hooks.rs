@@ -86,6 +86,8 @@ async fn a_running_build_hears_that_it_is_cancelled(pool: PgPool) {
     cancel(&bob).await.details(403, "You do not have permission to perform this action.");
     cancel(&ann).await.is_empty(204);
     running.await.unwrap().says(200, &json!({"cancelled_by": "ann"}));
+    let nobodys = json!({"receive_user": "ann", "receive_repo": "nobodys", "push": push, "over": false});
+    world.post(&Who::Builder, "/v2/hooks/building", nobodys).await.says(404, &json!("No App matches the given query."));
     // Asked again, it is still so; another push is not meant.
     world.post(&Who::Builder, "/v2/hooks/building", body(push, false)).await.says(200, &json!({"cancelled_by": "ann"}));
     world.post(&Who::Builder, "/v2/hooks/building", body(uuid::Uuid::new_v4(), true)).await.is(200);

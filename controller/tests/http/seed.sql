@@ -41,5 +41,6 @@ INSERT INTO one_offs (id, name, app_id, user_id, version, key_id, sealed, detach
     SELECT gen_random_uuid(), name || '-run-00000', id, owner_id, 1, 'seeded', '', true, 60 FROM seeded;
 INSERT INTO deploy_hooks (target, app_id, app, version, summary, sha, username, outcome)
     SELECT decode(md5(name), 'hex'), id, name, 1, '', '', '', 'succeeded' FROM seeded;
+INSERT INTO running_builds (app_id, push) SELECT id, gen_random_uuid() FROM seeded;
 DROP TABLE seeded;
 ANALYZE;
