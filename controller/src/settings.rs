@@ -83,6 +83,9 @@ pub struct Arguments {
     /// Seconds that visitors of a process that is on its way out may stay.
     #[arg(long, env = "PAAS_DRAIN_LIMIT", default_value = "60")]
     drain_limit: u64,
+    /// Megabytes of log that are kept of each app.
+    #[arg(long, env = "PAAS_LOG_LIMIT", default_value = "8", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    log_limit: u64,
     #[command(flatten)]
     deploy_hooks: deploy_hooks::Arguments,
     /// Folder of hold points; for tests.
@@ -114,6 +117,8 @@ pub struct Settings {
     pub change_wait: Duration,
     /// How long visitors of a process that is on its way out may stay.
     pub drain_limit: Duration,
+    /// Bytes of log that are kept of each app.
+    pub log_limit: u64,
     /// Who is told of deployments that have ended.
     pub deploy_hooks: DeployHooks,
     /// Postgres.
@@ -253,6 +258,7 @@ impl Arguments {
                 reserved_names,
                 change_wait: Duration::from_secs(self.change_wait),
                 drain_limit: Duration::from_secs(self.drain_limit),
+                log_limit: self.log_limit << 20,
                 deploy_hooks,
                 database: database?,
                 data: data?,

@@ -23,6 +23,7 @@ use paas_controller::{
         wait::{self, Outcome},
     },
     domain::{app::App, config::Changes, user::User},
+    journal::Journal,
     scheduler::{Scheduler as _, fake::FakeScheduler},
     seal::Seal,
     settings::DeployHooks,
@@ -51,6 +52,7 @@ async fn world(pool: PgPool) -> World {
     let data = tempfile::tempdir().unwrap();
     let scheduler = Arc::new(FakeScheduler::default());
     let platform = Platform {
+        journal: Journal::open(data.path(), 1 << 20).unwrap(),
         signals: Signals::listen(pool.clone()),
         pool,
         scheduler: scheduler.clone(),

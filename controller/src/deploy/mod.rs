@@ -5,6 +5,7 @@
 //! follow the deployment that its change became. [`routes`] publishes where visitors are sent. [`deploy_hooks`] tells others
 //! how a deployment ended.
 
+mod collect;
 pub mod deploy_hooks;
 pub mod intent;
 mod observe;

@@ -6,7 +6,7 @@ use paas_api::hold::Hold;
 use sqlx::PgPool;
 
 use super::signals::Signals;
-use crate::{scheduler::Scheduler, seal::Seal, settings::DeployHooks};
+use crate::{journal::Journal, scheduler::Scheduler, seal::Seal, settings::DeployHooks};
 
 /// The platform's parts; cheap to clone.
 #[derive(Clone)]
@@ -15,6 +15,8 @@ pub struct Platform {
     pub pool: PgPool,
     /// What runs the processes.
     pub scheduler: Arc<dyn Scheduler>,
+    /// What the processes wrote.
+    pub journal: Journal,
     /// What seals secrets.
     pub seal: Arc<Seal>,
     /// Settings of the rules.

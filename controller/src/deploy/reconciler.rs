@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use tokio::{sync::Semaphore, time::MissedTickBehavior};
 use uuid::Uuid;
 
-use super::{Platform, one_off, signals::Signal, step};
+use super::{Platform, collect, one_off, signals::Signal, step};
 use crate::db::{self, DbError};
 
 /// Apps that are worked on at once. Each holds one connection to Postgres.
@@ -28,9 +28,9 @@ const EVERYTHING: Duration = Duration::from_secs(60);
 /// Longest pause after an error.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Converges apps, and looks after one-off processes, until the process ends.
+/// Converges apps, looks after one-off processes and collects what all of them write, until the process ends.
 pub async fn run(platform: Platform) {
-    tokio::join!(converge_apps(platform.clone()), one_off::look_after(platform));
+    tokio::join!(converge_apps(platform.clone()), one_off::look_after(platform.clone()), collect::collect(platform),);
 }
 
 async fn converge_apps(platform: Platform) {
@@ -84,6 +84,7 @@ async fn sweep(platform: &Platform) -> Result<Vec<Uuid>, DbError> {
         }
         Err(error) => tracing::warn!(%error, "cannot look for orphans"),
     }
+    collect::sweep(platform).await;
     db::apps::list_active(&mut db).await
 }
 

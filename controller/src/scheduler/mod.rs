@@ -7,7 +7,10 @@
 //!
 //! `tests/scheduler/` is the list of behaviours that every scheduler passes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -175,6 +178,9 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// Moments of instances' lines.
+pub type Ends = HashMap<InstanceName, DateTime<Utc>>;
+
 /// A one-off process.
 #[derive(Debug, Clone)]
 pub struct OneOff {
@@ -295,6 +301,11 @@ pub trait Scheduler: Send + Sync + 'static {
 
     /// The app's output, oldest first.
     async fn logs(&self, app: Uuid, query: LogQuery) -> Result<BoxStream<'static, LogLine>, SchedulerError>;
+
+    /// What the instances and the detached one-offs of every app write, as it comes, each line once and each process's in
+    /// order; of those named, what they wrote after that moment, of others all that is still to be had. It goes on through
+    /// absences of the engine.
+    async fn output(&self, after: Ends) -> Result<BoxStream<'static, (Uuid, LogLine)>, SchedulerError>;
 
     /// Runs a one-off process that somebody takes part in. It is no instance: it is never observed, and what it writes is
     /// not in the app's log. When it has ended nothing is left of it.

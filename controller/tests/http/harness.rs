@@ -13,6 +13,7 @@ use paas_controller::{
     db,
     deploy::{Options, Platform, deploy_hooks, reconciler, signals::Signals},
     http::{Api, Rules, server},
+    journal::Journal,
     scheduler::fake::FakeScheduler,
     seal::Seal,
     settings::{DeployHooks, Network, Registration},
@@ -68,7 +69,7 @@ pub(crate) struct World {
     pub(crate) stop: CancellationToken,
     http: reqwest::Client,
     tasks: Vec<JoinHandle<()>>,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Drop for World {
@@ -183,6 +184,7 @@ impl World {
         };
         tune(&mut options);
         let platform = Platform {
+            journal: Journal::open(data.path(), 1 << 20).unwrap(),
             signals: Signals::listen(pool.clone()),
             pool: pool.clone(),
             scheduler: Arc::new(scheduler.clone()),
@@ -205,7 +207,12 @@ impl World {
             tokio::spawn(reconciler::run(platform)),
         ];
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
-        Self { address, pool, scheduler, stop, http, tasks, _data: data }
+        Self { address, pool, scheduler, stop, http, tasks, data }
+    }
+
+    /// The controller's data folder.
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.data.path()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration, time::Instant};
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream::BoxStream};
 use paas_controller::{
     domain::{
         healthcheck::{Check, Checks, Trial},
@@ -10,8 +10,8 @@ use paas_controller::{
         limits::{Limits, MemoryLimit},
     },
     scheduler::{
-        Attached, Channel, Exit, LogQuery, ObservedOneOff, OneOff, OneOffEvent, OneOffInput, Phase, STABILITY_WINDOW,
-        SchedulerError, Signal, Template, TerminalSize,
+        Attached, Channel, Ends, Exit, LogLine, LogQuery, ObservedOneOff, OneOff, OneOffEvent, OneOffInput, Phase,
+        STABILITY_WINDOW, SchedulerError, Signal, Template, TerminalSize,
     },
 };
 use tokio::time::timeout;
@@ -65,6 +65,7 @@ contract![
     every_machine_tells_its_labels,
     logs_are_the_newest_lines_in_order,
     logs_follow_into_instances_that_start_later,
+    output_is_collected_from_where_it_was_left,
     remove_leaves_nothing_and_can_be_repeated,
     the_engine_answers,
     two_controllers_at_once_do_not_collide,
@@ -353,6 +354,50 @@ async fn logs_follow_into_instances_that_start_later(bench: Bench) {
         texts.push(line.text);
     }
     assert_eq!(texts, ["three", "one", "two", "three"]);
+}
+
+/// The next lines, each with its app.
+async fn next_lines(
+    output: &mut BoxStream<'static, (uuid::Uuid, LogLine)>,
+    count: usize,
+) -> Vec<(uuid::Uuid, LogLine)> {
+    let mut lines = Vec::new();
+    while lines.len() < count {
+        lines.push(timeout(DEADLINE, output.next()).await.expect("lines come in time").expect("they go on"));
+    }
+    lines
+}
+
+async fn output_is_collected_from_where_it_was_left(bench: Bench) {
+    let first = bench.group(1, bench.worker(&PRINT));
+    bench.run(&first).await;
+    let mut output = bench.scheduler.output(Ends::new()).await.unwrap();
+    let lines = next_lines(&mut output, 3).await;
+    assert_eq!(lines.iter().map(|(_, line)| line.text.as_str()).collect::<Vec<_>>(), ["one", "two", "three"]);
+    assert!(lines.iter().all(|(app, line)| *app == bench.app.id && line.instance == first.instances[0]));
+    // What starts later is collected too, of other apps and of detached one-offs as well.
+    let foreign = group(&app("other"), "web", 2, 1, bench.worker(&PRINT));
+    bench.scheduler.apply(&foreign).await.unwrap();
+    let lines_of_other = next_lines(&mut output, 3).await;
+    assert!(lines_of_other.iter().all(|(app, line)| *app == foreign.app.id && line.instance == foreign.instances[0]));
+    let one_off = bench.one_off(&CRASH);
+    bench.scheduler.run_detached(one_off.clone()).await.unwrap();
+    let said = next_lines(&mut output, 1).await;
+    assert_eq!((&said[0].1.instance, said[0].1.text.as_str()), (&one_off.name, "last words"));
+    // Whoever comes later goes on where the one before stopped.
+    let end = lines[1].1.moment;
+    let foreign_end = lines_of_other[2].1.moment;
+    let ends = Ends::from([
+        (first.instances[0].clone(), end),
+        (foreign.instances[0].clone(), foreign_end),
+        (one_off.name, said[0].1.moment),
+    ]);
+    let mut output = bench.second.output(ends).await.unwrap();
+    assert_eq!(next_lines(&mut output, 1).await[0].1.text, "three");
+    let later = group(&bench.app, "later", 3, 1, bench.worker(&PRINT));
+    bench.scheduler.apply(&later).await.unwrap();
+    assert_eq!(next_lines(&mut output, 1).await[0].1.instance, later.instances[0], "nothing is told twice");
+    bench.scheduler.remove(foreign.app.id).await.unwrap();
 }
 
 async fn a_one_off_tells_its_output_and_its_exit_code(bench: Bench) {

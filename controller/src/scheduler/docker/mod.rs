@@ -9,11 +9,13 @@
 //! | `readiness`, `checks`, `events` | who is ready, who is to be started again, who ended |
 //! | `hooks` | commands after starts and before stops |
 //! | `one_off`, `attach` | processes that somebody takes part in |
-//! | `image`, `logs` | the rest of the contract |
+//! | `logs`, `collect` | what processes write |
+//! | `image` | the rest of the contract |
 
 mod attach;
 mod checks;
 mod client;
+mod collect;
 mod events;
 mod hooks;
 mod image;
@@ -51,7 +53,7 @@ use self::{
     readiness::Readiness,
 };
 use super::{
-    Attached, Group, Image, LogLine, LogQuery, Observed, ObservedOneOff, OneOff, Phase, Scheduler, SchedulerError,
+    Attached, Ends, Group, Image, LogLine, LogQuery, Observed, ObservedOneOff, OneOff, Phase, Scheduler, SchedulerError,
 };
 use crate::domain::{instance::InstanceName, registry::Credentials, tags::Labels};
 
@@ -208,6 +210,10 @@ impl Scheduler for DockerScheduler {
 
     async fn logs(&self, app: Uuid, query: LogQuery) -> Result<BoxStream<'static, LogLine>, SchedulerError> {
         logs::read(&self.shared, app, query).await
+    }
+
+    async fn output(&self, after: Ends) -> Result<BoxStream<'static, (Uuid, LogLine)>, SchedulerError> {
+        Ok(collect::output(&self.shared, after))
     }
 
     async fn run(&self, one_off: OneOff) -> Result<Attached, SchedulerError> {

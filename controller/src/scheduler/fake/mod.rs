@@ -30,7 +30,7 @@ use uuid::Uuid;
 pub use self::script::VARIABLE;
 use self::script::{Script, Trouble};
 use super::{
-    Attached, Exit, Group, Image, LogLine, LogQuery, Observed, ObservedOneOff, OneOff, Phase, Scheduler,
+    Attached, Ends, Exit, Group, Image, LogLine, LogQuery, Observed, ObservedOneOff, OneOff, Phase, Scheduler,
     SchedulerError, Template,
 };
 use crate::domain::{
@@ -276,6 +276,26 @@ impl Scheduler for FakeScheduler {
             futures_util::future::ready(line)
         });
         Ok(past.chain(new).boxed())
+    }
+
+    async fn output(&self, mut ends: Ends) -> Result<BoxStream<'static, (Uuid, LogLine)>, SchedulerError> {
+        // Whoever listens before looking misses nothing in between, and hears some of it twice.
+        let news = BroadcastStream::new(self.engine.lines.subscribe());
+        let mut past: Vec<(Uuid, LogLine)> = {
+            let state = self.engine.answer()?;
+            let lines = state.instances.values().flat_map(|of| of.log.iter().map(|line| (of.app, line.clone())));
+            lines.chain(state.printed.iter().cloned()).collect()
+        };
+        past.sort_by_key(|(_, line)| line.moment);
+        let lines = stream::iter(past).chain(news.filter_map(|line| async { line.ok() }));
+        let fresh = lines.filter(move |(_, line)| {
+            let known = ends.get(&line.instance).is_some_and(|end| line.moment <= *end);
+            if !known {
+                ends.insert(line.instance.clone(), line.moment);
+            }
+            futures_util::future::ready(!known)
+        });
+        Ok(fresh.boxed())
     }
 
     async fn run(&self, one_off: OneOff) -> Result<Attached, SchedulerError> {
