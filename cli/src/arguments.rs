@@ -54,10 +54,11 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 23] = [
+const GROUPS: [(&str, Option<&str>); 25] = [
     ("apps", Some("list")),
     ("auth", None),
     ("builds", Some("list")),
+    ("certs", Some("list")),
     ("config", Some("list")),
     ("domains", Some("list")),
     ("git", None),
@@ -75,6 +76,7 @@ const GROUPS: [(&str, Option<&str>); 23] = [
     ("sharing", Some("list")),
     ("tags", Some("list")),
     ("timeouts", Some("list")),
+    ("tls", Some("info")),
     ("tokens", Some("list")),
     ("users", Some("list")),
     ("whitelist", Some("list")),
@@ -101,7 +103,10 @@ fn colon_form(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
         }
         (Some(word), _) if !word.starts_with('-') => {
             let joined = format!("{group}:{word}");
-            all.splice(at..=at + 1, [joined.into()]);
+            match all.get(at + 2).and_then(|word| word.to_str()).filter(|_| joined == "tls:auto") {
+                Some(third) => all.splice(at..=at + 2, [format!("{joined}:{third}").into()]),
+                None => all.splice(at..=at + 1, [joined.into()]),
+            };
         }
         (_, Some(default)) => {
             all.splice(at..=at, [format!("{group}:{default}").into()]);
@@ -148,6 +153,8 @@ mod tests {
             ("config --help", "help config"),
             ("auth", "help auth"),
             ("git remote", "git:remote"),
+            ("tls auto enable -a hello", "tls:auto:enable -a hello"),
+            ("tls auto", "tls:auto"),
             ("ps wrong", "ps:wrong"),
             ("sharing add bob", "sharing:add bob"),
             ("sharing", "sharing:list"),

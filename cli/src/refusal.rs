@@ -31,7 +31,13 @@ fn refused(status: StatusCode, body: Option<&ErrorBody>, raw: &str, controller: 
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if let Some((text, detail)) = known_detail(body) => {
             Error::new(text).hint(detail)
         }
-        StatusCode::BAD_REQUEST => Error::new(bad_request(body, raw)),
+        StatusCode::BAD_REQUEST => {
+            let error = Error::new(bad_request(body, raw));
+            match certificate_fault(body) {
+                Some(fault) => error.hint(fault),
+                None => error,
+            }
+        }
         StatusCode::UNAUTHORIZED => Error::new("Unauthorized: Missing or Invalid Token")
             .hint(format!("the session has ended or was removed; start one: paas login {controller}")),
         StatusCode::FORBIDDEN => Error::new(match body {
@@ -75,6 +81,12 @@ fn bad_request(body: Option<&ErrorBody>, raw: &str) -> String {
         _ => None,
     };
     known.map_or_else(|| plain(StatusCode::BAD_REQUEST, body, raw), str::to_owned)
+}
+
+/// What is wrong with a certificate, which the contract does not show.
+fn certificate_fault(body: Option<&ErrorBody>) -> Option<&str> {
+    let Some(ErrorBody::Fields(fields)) = body else { return None };
+    fields.get("certificate")?.iter().find_map(|text| text.strip_prefix("Could not load certificate: "))
 }
 
 /// What the contract shows for a message on a field.

@@ -12,7 +12,7 @@ use clap::Parser as _;
 use paas_api::hold::Hold;
 use paas_controller::{
     db,
-    deploy::{Options, Platform, deploy_hooks, reconciler, signals::Signals},
+    deploy::{Options, Platform, acme, deploy_hooks, reconciler, signals::Signals},
     http::{Api, Rules, server},
     journal::Journal,
     scheduler::{self, connect},
@@ -97,8 +97,9 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     };
     let stop = CancellationToken::new();
     let router = Api::new(platform.clone(), rules, stop.clone()).router();
+    let mut reconciler = tokio::spawn(reconciler::run(platform.clone()));
     let deploy_hooks = tokio::spawn(deploy_hooks::run(platform.clone()));
-    let mut reconciler = tokio::spawn(reconciler::run(platform));
+    let mut certificates = tokio::spawn(acme::run(platform));
     tracing::info!(address = %settings.listen, domain = settings.domain, "serving");
     let serving = server::serve(listener, router, stop.clone());
     tokio::pin!(serving);
@@ -106,10 +107,12 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         ended = asked_to_stop() => ended?,
         () = &mut serving => {}
         ended = &mut reconciler => bail!("the reconciler ended: {ended:?}"),
+        ended = &mut certificates => bail!("the fetching of certificates ended: {ended:?}"),
     }
     stop.cancel();
     serving.await;
     reconciler.abort();
+    certificates.abort();
     deploy_hooks.abort();
     tracing::info!("stopped");
     Ok(())
@@ -130,6 +133,7 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
         reserved_names: settings.reserved_names.clone(),
         change_wait: settings.change_wait,
         drain_limit: settings.drain_limit,
+        authority: settings.authority.clone(),
         deploy_hooks: settings.deploy_hooks.clone(),
     };
     Ok(Platform {
@@ -166,6 +170,8 @@ async fn check_keys(pool: &PgPool, seal: &Seal, settings: &Settings) -> anyhow::
     let mut db = pool.acquire().await?;
     let mut ids = db::configs::key_ids(&mut db).await?;
     ids.extend(db::one_offs::key_ids(&mut db).await?);
+    ids.extend(db::certs::key_ids(&mut db).await?);
+    ids.extend(db::acme::key_ids(&mut db).await?);
     if let Some(id) = ids.into_iter().find(|id| !seal.knows(id)) {
         let file = settings.data.join(FILE_NAME);
         bail!(

@@ -65,6 +65,7 @@ async fn world(pool: PgPool) -> World {
             reserved_names: vec!["paas".into()],
             change_wait: Duration::from_secs(10),
             drain_limit: Duration::from_secs(5),
+            authority: None,
             deploy_hooks: DeployHooks::default(),
         }),
         hold: Hold::default(),

@@ -26,8 +26,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(5);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// More than this is no table: about 100,000 apps.
-const LARGEST_TABLE: usize = 32 * 1024 * 1024;
+/// More than this is no table: about 100,000 apps, a tenth of them with a certificate.
+const LARGEST_TABLE: usize = 128 * 1024 * 1024;
 
 /// Where the table comes from.
 #[derive(Debug, Clone)]

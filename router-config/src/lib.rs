@@ -19,3 +19,4 @@ pub mod snapshot;
 pub mod switchboard;
 pub mod table;
 pub mod target;
+pub mod tls;

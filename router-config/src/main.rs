@@ -12,10 +12,11 @@ use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use paas_router::follow::{self, Feed};
 use paas_router::health;
-use paas_router::proxy::{self, Listeners};
+use paas_router::proxy::{self, Https, Listeners};
 use paas_router::settings::Settings;
 use paas_router::snapshot::Snapshot;
 use paas_router::switchboard::Switchboard;
+use paas_router::tls;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -70,14 +71,22 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let listeners =
         Listeners::bind(settings.listen, threads).with_context(|| format!("cannot listen on {}", settings.listen))?;
     let address = listeners.address();
+    let https = https(&settings, &switchboard, threads)?;
+    let https_address = https.as_ref().map(|https| https.listeners.address());
+    let https_port = settings.public_https_port.or(https_address.map(|address| address.port())).unwrap_or(443);
     let proxy = listeners.serve(
+        https,
         &switchboard,
         &proxy::Settings {
             limits: settings.limits(),
             port: settings.public_port.unwrap_or(address.port()),
+            https_port,
             access_log: settings.access_log,
         },
     )?;
+    if let Some(address) = https_address {
+        tracing::info!(%address, "serving visitors by TLS");
+    }
     tracing::info!(%address, table.version = switchboard.version(), "serving visitors");
 
     tokio::select! {
@@ -90,6 +99,19 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     tracing::info!("stopping");
     proxy.stop(settings.stop_limit).await.context("the proxy failed")
+}
+
+/// The listeners for visitors by TLS, if there are to be any.
+fn https(settings: &Settings, switchboard: &Arc<Switchboard>, threads: NonZeroUsize) -> anyhow::Result<Option<Https>> {
+    let Some(listen) = settings.https_listen else { return Ok(None) };
+    let default = match (&settings.certificate_file, &settings.key_file) {
+        (Some(certificate), Some(key)) => tls::from_files(certificate, key).with_context(|| {
+            format!("cannot use the certificate {} with the key {}", certificate.display(), key.display())
+        })?,
+        _ => tls::self_made(&settings.data).context("cannot make a default certificate")?,
+    };
+    let listeners = Listeners::bind(listen, threads).with_context(|| format!("cannot listen on {listen}"))?;
+    Ok(Some(Https { listeners, config: tls::server(switchboard, default)? }))
 }
 
 /// A name of this router that stays the same over restarts: the publisher waits for every router

@@ -27,6 +27,58 @@ pub struct Table {
     /// One entry per published app.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// What visitors who come by TLS are shown, by the host that they ask for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<Certificate>,
+    /// Questions of certificate authorities that are answered at once, whatever the route says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub challenges: Vec<Challenge>,
+}
+
+/// A certificate and its private key, for some hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Hosts that it is shown for.
+    pub hosts: Vec<Host>,
+    /// The chain as PEM, the site's own first.
+    pub chain: String,
+    /// Its private key as PEM.
+    pub key: PrivateKey,
+}
+
+/// A private key as PEM: no log, error or debug print shows it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PrivateKey(String);
+
+impl PrivateKey {
+    /// The key itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for PrivateKey {
+    fn from(pem: String) -> Self {
+        Self(pem)
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[secret]")
+    }
+}
+
+/// What a certificate authority asks a host for (RFC 8555, 8.3), and the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// The host that is asked.
+    pub host: Host,
+    /// What follows `/.well-known/acme-challenge/` in the path.
+    pub token: String,
+    /// The body of the answer.
+    pub answer: String,
 }
 
 /// One app as visitors see it: its hosts, and the processes that answer for them.
@@ -40,12 +92,44 @@ pub struct Route {
     /// Whether visitors get the maintenance page (503) instead of a target's answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub maintenance: bool,
+    /// Whether visitors who do not come by TLS are sent there (301).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub https_only: bool,
+    /// What browsers that come by TLS are to remember.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsts: Option<Hsts>,
     /// Addresses that may visit; everybody else gets 403. Empty: everybody may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub whitelist: Vec<IpNet>,
     /// What its owner says about its requests.
     #[serde(default, skip_serializing_if = "Rules::is_empty")]
     pub rules: Rules,
+}
+
+/// What a browser remembers of a host: that it is to be visited by TLS alone (RFC 6797).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hsts {
+    /// For how many seconds.
+    pub max_age: u32,
+    /// Whether of the hosts below it, too.
+    #[serde(default)]
+    pub include_subdomains: bool,
+    /// Whether makers of browsers may know it beforehand.
+    #[serde(default)]
+    pub preload: bool,
+}
+
+impl fmt::Display for Hsts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "max-age={}", self.max_age)?;
+        if self.include_subdomains {
+            formatter.write_str("; includeSubDomains")?;
+        }
+        if self.preload {
+            formatter.write_str("; preload")?;
+        }
+        Ok(())
+    }
 }
 
 /// One process that takes requests.
@@ -173,6 +257,22 @@ mod tests {
         assert!(route.maintenance);
         assert_eq!(serde_json::to_string(&route).unwrap(), text);
         assert!(serde_json::from_str::<Route>(r#"{"hosts":["a.b"],"whitelist":["everybody"]}"#).is_err());
+    }
+
+    #[test]
+    fn tls_travels_along_and_keys_are_not_shown() {
+        let text = concat!(
+            r#"{"version":1,"routes":[{"hosts":["a.b"],"targets":[],"https_only":true,"#,
+            r#""hsts":{"max_age":60,"include_subdomains":true,"preload":false}}],"#,
+            r#""certificates":[{"hosts":["a.b"],"chain":"public","key":"private"}],"#,
+            r#""challenges":[{"host":"a.b","token":"t","answer":"t.x"}]}"#
+        );
+        let table: Table = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&table).unwrap(), text);
+        assert!(!format!("{table:?}").contains("private"));
+        assert_eq!(table.routes[0].hsts.unwrap().to_string(), "max-age=60; includeSubDomains");
+        let all = Hsts { max_age: 1, include_subdomains: true, preload: true };
+        assert_eq!(all.to_string(), "max-age=1; includeSubDomains; preload");
     }
 
     #[test]

@@ -21,6 +21,22 @@ pub struct Settings {
     #[arg(long, env = "PAAS_ROUTER_PUBLIC_PORT")]
     pub public_port: Option<u16>,
 
+    /// Where visitors connect by TLS; nowhere when not given.
+    #[arg(long, env = "PAAS_HTTPS_LISTEN")]
+    pub https_listen: Option<SocketAddr>,
+
+    /// TLS port as visitors see it, when it is not the one listened on [default without one: 443].
+    #[arg(long, env = "PAAS_ROUTER_PUBLIC_HTTPS_PORT")]
+    pub public_https_port: Option<u16>,
+
+    /// Certificate for hosts that have none of their own, as PEM; one of the router's own making when not given.
+    #[arg(long, env = "PAAS_ROUTER_CERTIFICATE_FILE", requires = "key_file")]
+    pub certificate_file: Option<PathBuf>,
+
+    /// Its private key, as PEM.
+    #[arg(long, env = "PAAS_ROUTER_KEY_FILE", requires = "certificate_file")]
+    pub key_file: Option<PathBuf>,
+
     /// Where the table is published.
     #[arg(long, env = "PAAS_TABLE_URL", default_value = "http://127.0.0.1:8000/v2/router")]
     pub table_url: String,
@@ -124,6 +140,8 @@ mod tests {
             ("--drain-limit", "nan"),
             ("--drain-limit", "1e99"),
             ("--threads", "0"),
+            ("--https-listen", "8443"),
+            ("--key-file", "k"),
             ("--max-header-bytes", "10"),
             ("--max-connections", "0"),
         ] {

@@ -93,7 +93,11 @@ mod tests {
     use crate::model::Route;
 
     fn table(version: u64) -> Table {
-        Table { version, routes: vec![Route { hosts: vec!["a.b".parse().unwrap()], ..Route::default() }] }
+        Table {
+            version,
+            routes: vec![Route { hosts: vec!["a.b".parse().unwrap()], ..Route::default() }],
+            ..Table::default()
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use hyper::header::HeaderValue;
+use rustls::sign::CertifiedKey;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -27,6 +29,15 @@ pub struct Status {
     pub draining: Vec<SocketAddr>,
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller {
+    /// The visitor's address.
+    pub(crate) address: IpAddr,
+    /// Whether the visitor came by TLS.
+    pub(crate) secure: bool,
+}
+
 /// Where a request goes.
 #[derive(Debug)]
 pub(crate) enum Choice {
@@ -40,6 +51,8 @@ pub(crate) enum Choice {
     Closed(Closed),
     /// The route has no target, or none that was not tried yet.
     NoTarget,
+    /// The visitor has to come by TLS.
+    HttpsOnly,
 }
 
 /// The current table and the targets on their way out of it.
@@ -75,7 +88,8 @@ impl Switchboard {
     pub fn apply(&self, table: &model::Table) {
         let mut leaving = self.leaving();
         let old = self.current.load_full();
-        let new = Arc::new(LookupTable::new(table, |address| {
+        let shown = old.as_ref().map(|old| old.certificates());
+        let new = Arc::new(LookupTable::new(table, shown, |address| {
             let kept = old
                 .as_ref()
                 .and_then(|old| old.targets().get(&address).cloned())
@@ -130,13 +144,28 @@ impl Switchboard {
         }
     }
 
+    /// What browsers that come to this lower-case host by TLS are to remember.
+    pub(crate) fn hsts(&self, host: &str) -> Option<HeaderValue> {
+        self.current.load().as_ref()?.lookup(host)?.hsts().cloned()
+    }
+
+    /// What a certificate authority is to hear from this lower-case host about a token.
+    pub(crate) fn challenge(&self, host: &str, token: &str) -> Option<String> {
+        self.current.load().as_ref()?.challenge(host, token).map(str::to_owned)
+    }
+
+    /// The certificate of this lower-case host.
+    pub(crate) fn certificate(&self, host: &str) -> Option<Arc<CertifiedKey>> {
+        self.current.load().as_ref()?.certificate(host).cloned()
+    }
+
     /// The target for a visitor's request to this lower-case host; asked again after a failure with those
     /// `tried`, and always answered from the newest table. `wish` is the name of the target with which the visitor would
     /// like to stay. Tells the route's rules, too.
     pub(crate) fn choose<'a>(
         &self,
         host: &str,
-        visitor: IpAddr,
+        caller: Caller,
         wish: impl Fn() -> Option<&'a str>,
         tried: &[SocketAddr],
     ) -> (Choice, Option<Arc<LiveRules>>) {
@@ -149,7 +178,10 @@ impl Switchboard {
                 return (Choice::UnknownHost, None);
             };
             let rules = route.rules().cloned();
-            if let Some(closed) = route.closed_to(visitor) {
+            if route.is_https_only() && !caller.secure {
+                return (Choice::HttpsOnly, rules);
+            }
+            if let Some(closed) = route.closed_to(caller.address) {
                 return (Choice::Closed(closed), rules);
             }
             let stays = rules.as_ref().is_some_and(|live| live.rules.sticky.is_some());
@@ -202,7 +234,7 @@ mod tests {
     use crate::model::{Route, Table};
     use crate::target::Standing;
 
-    const VISITOR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const VISITOR: Caller = Caller { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), secure: false };
 
     fn table(version: u64, ports: &[u16]) -> Table {
         Table {
@@ -212,6 +244,7 @@ mod tests {
                 targets: ports.iter().map(|port| address(*port).into()).collect(),
                 ..Route::default()
             }],
+            ..Table::default()
         }
     }
 

@@ -8,11 +8,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hyper::header::HeaderValue;
 use ipnet::IpNet;
 use ring::hmac;
+use rustls::sign::CertifiedKey;
 
 use crate::model::{self, Rules};
 use crate::target::TargetState;
+use crate::tls::Certificates;
 
 /// Every host of a table with the targets behind it.
 #[derive(Debug, Default)]
@@ -22,6 +25,8 @@ pub struct LookupTable {
     /// Keyed by the suffix, without `*.`.
     wildcard: HashMap<Box<str>, Arc<LiveRoute>>,
     targets: HashMap<SocketAddr, Arc<TargetState>>,
+    certificates: Certificates,
+    challenges: Box<[model::Challenge]>,
 }
 
 /// One route with its targets at run time.
@@ -29,6 +34,8 @@ pub struct LookupTable {
 pub struct LiveRoute {
     targets: Box<[Arc<TargetState>]>,
     maintenance: bool,
+    https_only: bool,
+    hsts: Option<HeaderValue>,
     whitelist: Box<[IpNet]>,
     rules: Option<Arc<LiveRules>>,
 }
@@ -53,12 +60,22 @@ pub(crate) enum Closed {
 }
 
 impl LookupTable {
-    /// Arranges a table for look-up; `known` gives the state of each address, old or new.
+    /// Arranges a table for look-up; `known` gives the state of each address, old or new, and `shown` are the
+    /// certificates that were shown so far.
     ///
     /// A host that two routes claim goes to the first of them.
-    pub(crate) fn new(table: &model::Table, mut known: impl FnMut(SocketAddr) -> Arc<TargetState>) -> Self {
-        let mut lookup =
-            Self { version: table.version, exact: HashMap::with_capacity(table.routes.len()), ..Self::default() };
+    pub(crate) fn new(
+        table: &model::Table,
+        shown: Option<&Certificates>,
+        mut known: impl FnMut(SocketAddr) -> Arc<TargetState>,
+    ) -> Self {
+        let mut lookup = Self {
+            version: table.version,
+            exact: HashMap::with_capacity(table.routes.len()),
+            certificates: Certificates::load(&table.certificates, shown),
+            challenges: table.challenges.clone().into(),
+            ..Self::default()
+        };
         for route in &table.routes {
             let mut targets: Vec<Arc<TargetState>> = Vec::with_capacity(route.targets.len());
             for target in &route.targets {
@@ -70,6 +87,8 @@ impl LookupTable {
             let live = Arc::new(LiveRoute {
                 targets: targets.into(),
                 maintenance: route.maintenance,
+                https_only: route.https_only,
+                hsts: route.hsts.and_then(|hsts| HeaderValue::try_from(hsts.to_string()).ok()),
                 whitelist: route.whitelist.as_slice().into(),
                 rules: LiveRules::of(route),
             });
@@ -96,6 +115,35 @@ impl LookupTable {
     /// Every target of every route.
     pub(crate) fn targets(&self) -> &HashMap<SocketAddr, Arc<TargetState>> {
         &self.targets
+    }
+
+    /// The certificates of every host.
+    pub(crate) fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// The certificate of a lower-case host. The host with the route decides, so that a wildcard's certificate is not
+    /// shown for a host below it that is another app's.
+    pub(crate) fn certificate(&self, host: &str) -> Option<&Arc<CertifiedKey>> {
+        let own = self.certificates.exact(host);
+        if own.is_some() || self.exact.contains_key(host) {
+            return own;
+        }
+        let mut rest = host;
+        while let Some((_, suffix)) = rest.split_once('.') {
+            let found = self.certificates.below(suffix);
+            if found.is_some() || self.wildcard.contains_key(suffix) {
+                return found;
+            }
+            rest = suffix;
+        }
+        None
+    }
+
+    /// What a certificate authority is to hear from a host about a token.
+    pub(crate) fn challenge(&self, host: &str, token: &str) -> Option<&str> {
+        let asked = self.challenges.iter().find(|asked| asked.host.as_str() == host && asked.token == token);
+        asked.map(|asked| asked.answer.as_str())
     }
 
     /// The route of a lower-case host: its own, or that of the longest wildcard above it.
@@ -152,6 +200,16 @@ fn name(key: &hmac::Key, target: SocketAddr) -> Box<str> {
 }
 
 impl LiveRoute {
+    /// Whether visitors have to come by TLS.
+    pub(crate) fn is_https_only(&self) -> bool {
+        self.https_only
+    }
+
+    /// What browsers that came by TLS are to remember.
+    pub(crate) fn hsts(&self) -> Option<&HeaderValue> {
+        self.hsts.as_ref()
+    }
+
     /// Its rules, if it has some.
     pub(crate) fn rules(&self) -> Option<&Arc<LiveRules>> {
         self.rules.as_ref()
@@ -208,7 +266,9 @@ mod tests {
             })
             .collect();
         let drained = Arc::new(Notify::new());
-        LookupTable::new(&Table { version: 1, routes }, |address| TargetState::new(address, Arc::clone(&drained)))
+        LookupTable::new(&Table { version: 1, routes, ..Table::default() }, None, |address| {
+            TargetState::new(address, Arc::clone(&drained))
+        })
     }
 
     fn port_of(table: &LookupTable, host: &str) -> Option<u16> {
@@ -287,7 +347,8 @@ mod tests {
                 whitelist: whitelist.clone(),
                 ..Route::default()
             };
-            let table = LookupTable::new(&Table { version: 1, routes: vec![route] }, |_| unreachable!());
+            let table = Table { version: 1, routes: vec![route], ..Table::default() };
+            let table = LookupTable::new(&table, None, |_| unreachable!());
             let route = table.lookup("a.b").unwrap();
             for inside in ["192.0.2.9", "2001:db8::7"] {
                 assert_eq!(route.closed_to(address(inside)), maintenance.then_some(Closed::Maintenance));
@@ -307,10 +368,10 @@ mod tests {
                 ..Route::default()
             })
             .collect();
-        let table = Table { version: 1, routes };
+        let table = Table { version: 1, routes, ..Table::default() };
         let drained = Arc::new(Notify::new());
         let before = Instant::now();
-        let lookup = LookupTable::new(&table, |address| TargetState::new(address, Arc::clone(&drained)));
+        let lookup = LookupTable::new(&table, None, |address| TargetState::new(address, Arc::clone(&drained)));
         assert!(before.elapsed().as_millis() < 1000, "unoptimised build");
         let before = Instant::now();
         for number in 0..10_000 {

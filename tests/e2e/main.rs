@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
 #![allow(clippy::allow_attributes, reason = "the line above holds for a whole crate")]
 
+mod acme;
 mod bad_input;
 mod commands;
 mod concurrency;
@@ -11,6 +12,7 @@ mod isolation;
 mod one_off;
 mod push;
 mod rollout;
+mod tls;
 mod tour;
 
 use std::process::ExitCode;
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
         isolation::scenarios(),
         one_off::scenarios(),
         rollout::scenarios(),
+        tls::scenarios(),
+        acme::scenarios(),
         crash::scenarios(),
     ];
     run_all(scenarios.into_iter().flatten().chain(long).collect())

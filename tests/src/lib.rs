@@ -21,6 +21,7 @@ pub mod forwarder;
 pub mod gate;
 pub mod image;
 pub mod load;
+pub mod pebble;
 pub mod platform;
 pub mod registry;
 pub mod repository;

@@ -39,6 +39,8 @@ pub struct Addresses {
     pub git_url: String,
     /// Router.
     pub http: SocketAddr,
+    /// Router, for visitors by https.
+    pub https: SocketAddr,
     /// Builder.
     pub ssh: SocketAddr,
     /// Controller.
@@ -177,10 +179,11 @@ impl Platform {
 
     /// Starts `paas up` again on the same data and the same ports.
     pub fn start_again(&self) -> anyhow::Result<()> {
-        let Addresses { http, ssh, controller, registry, .. } = &self.addresses;
+        let Addresses { http, https, ssh, controller, registry, .. } = &self.addresses;
         let registry_port = registry.rsplit(':').next().unwrap_or_default();
         let ports = [
             ("--http-port", http.port().to_string()),
+            ("--https-port", https.port().to_string()),
             ("--ssh-port", ssh.port().to_string()),
             ("--controller-port", controller.port().to_string()),
             ("--registry-port", registry_port.to_owned()),

@@ -4,6 +4,7 @@ mod apps;
 mod auth;
 mod builds;
 mod cancel;
+mod certs;
 mod completions;
 mod config;
 mod config_file;
@@ -28,6 +29,7 @@ mod run;
 mod runs;
 mod tags;
 mod timeouts;
+mod tls;
 mod tokens;
 mod transfer;
 pub(crate) mod up;
@@ -48,6 +50,8 @@ pub(crate) enum Command {
     Auth(auth::Command),
     #[command(flatten)]
     Builds(builds::Command),
+    #[command(flatten)]
+    Certs(certs::Command),
     #[command(flatten)]
     Config(config::Command),
     #[command(flatten)]
@@ -81,6 +85,8 @@ pub(crate) enum Command {
     #[command(flatten)]
     Timeouts(timeouts::Command),
     #[command(flatten)]
+    Tls(tls::Command),
+    #[command(flatten)]
     Tokens(tokens::Command),
     #[command(flatten)]
     Users(users::Command),
@@ -102,6 +108,7 @@ impl Command {
             Self::Apps(command) => command.run(context).await,
             Self::Auth(command) => command.run(context).await,
             Self::Builds(command) => command.run(context).await,
+            Self::Certs(command) => command.run(context).await,
             Self::Config(command) => command.run(context).await,
             Self::Domains(command) => command.run(context).await,
             Self::Git(command) => command.run(context).await,
@@ -118,6 +125,7 @@ impl Command {
             Self::Runs(command) => command.run(context).await,
             Self::Tags(command) => command.run(context).await,
             Self::Timeouts(command) => command.run(context).await,
+            Self::Tls(command) => command.run(context).await,
             Self::Tokens(command) => command.run(context).await,
             Self::Users(command) => command.run(context).await,
             Self::Whitelist(command) => command.run(context).await,

@@ -15,8 +15,8 @@ pub(crate) use crate::up::ChildArguments;
 /// Start the platform on this machine and keep it running until Ctrl-C
 ///
 /// Starts a private Postgres, an image registry, the controller, the builder and the router, and starts again what dies.
-/// A port of 0 takes any free one. The controller reads its own settings, such as PAAS_REGISTRATION or
-/// PAAS_DEPLOY_HOOK_URLS, from the environment. With --json, one line of JSON tells all addresses as soon as the platform is up.
+/// A port of 0 takes any free one. The controller reads its own settings, such as `PAAS_REGISTRATION` or
+/// `PAAS_DEPLOY_HOOK_URLS`, from the environment. With --json, one line of JSON tells all addresses as soon as the platform is up.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Folder for everything that is kept [default: ~/.local/share/paas]
@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// Port of the router, for visitors of the apps
     #[arg(long, env = "PAAS_HTTP_PORT", default_value_t = 8080)]
     pub(crate) http_port: u16,
+    /// Port of the router for visitors by https [default: 443 when --http-port is 80, any free one when it is 0, else 8443]
+    #[arg(long, env = "PAAS_HTTPS_PORT")]
+    pub(crate) https_port: Option<u16>,
     /// Port for git pushes
     #[arg(long, env = "PAAS_SSH_PORT", default_value_t = 2222)]
     pub(crate) ssh_port: u16,
@@ -55,6 +58,15 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// Port of the router for visitors by https.
+    pub(crate) fn https_port(&self) -> u16 {
+        self.https_port.unwrap_or(match self.http_port {
+            80 => 443,
+            0 => 0,
+            _ => 8443,
+        })
+    }
+
     /// Address for visitors and git pushes.
     pub(crate) fn host(&self) -> IpAddr {
         self.host.unwrap_or(if self.is_local() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED }.into())

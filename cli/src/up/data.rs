@@ -117,7 +117,7 @@ fn lock(root: &Path) -> Result<File, Error> {
             let holder = holder.trim();
             let process = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
             return Err(Error::new(format!("the platform already runs on {}{process}", root.display()))
-                .hint("stop that one with Ctrl-C, or start a second one on its own folder and ports: paas up --data FOLDER --http-port 0 --ssh-port 0 --registry-port 0 --controller-port 0"));
+                .hint("stop that one with Ctrl-C, or start a second one on its own folder and ports: paas up --data FOLDER --http-port 0 --https-port 0 --ssh-port 0 --registry-port 0 --controller-port 0"));
         }
         Err(TryLockError::Error(error)) => return Err(failed("lock", &path, &error)),
     }

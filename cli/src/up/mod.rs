@@ -71,6 +71,7 @@ async fn start(
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let host = arguments.host();
     let http = Port::take(host, arguments.http_port, "--http-port")?;
+    let https = Port::take(host, arguments.https_port(), "--https-port")?;
     let ssh = Port::take(host, arguments.ssh_port, "--ssh-port")?;
     let controller = Port::take(loopback, arguments.controller_port, "--controller-port")?;
     let registry = match &programs.registry {
@@ -102,11 +103,12 @@ async fn start(
         wiring.registry = port.address.to_string();
         supervisor.start(registry::service(data, program, port)?).await?;
     }
-    let summary =
-        Summary::new(&wiring, data.root(), http.address, ssh.address, [builder_health.address, router_health.address]);
+    let visitors = [http.address, https.address];
+    let health = [builder_health.address, router_health.address];
+    let summary = Summary::new(&wiring, data.root(), visitors, ssh.address, health);
     supervisor.start(wiring.controller(data, &programs, controller)?).await?;
     supervisor.start(wiring.builder(data, &programs, ssh, builder_health)?).await?;
-    supervisor.start(wiring.router(data, &programs, http, router_health)?).await?;
+    supervisor.start(wiring.router(data, &programs, [http, https], router_health)?).await?;
     Ok(summary)
 }
 

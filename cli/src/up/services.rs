@@ -95,11 +95,18 @@ impl Wiring {
         ))
     }
 
-    /// The router, which takes visitors at `http`.
-    pub(crate) fn router(&self, data: &Data, programs: &Programs, http: Port, health: Port) -> Result<Service, Error> {
+    /// The router, which takes visitors at `http` and `https`.
+    pub(crate) fn router(
+        &self,
+        data: &Data,
+        programs: &Programs,
+        [http, https]: [Port; 2],
+        health: Port,
+    ) -> Result<Service, Error> {
         let address = health.address;
         let environment = vec![
             ("PAAS_HTTP_LISTEN", http.address.to_string().into()),
+            ("PAAS_HTTPS_LISTEN", https.address.to_string().into()),
             ("PAAS_TABLE_URL", format!("http://{}/v2/router", self.controller).into()),
             ("PAAS_ROUTER_TOKEN_FILE", self.router_token.clone().into()),
             ("PAAS_DATA", data.folder(ROUTER)?.into()),
@@ -109,7 +116,7 @@ impl Wiring {
             ROUTER,
             &programs.router,
             environment,
-            vec![http, health],
+            vec![http, https, health],
             Ready::Http { address, path: "/readiness" },
         ))
     }

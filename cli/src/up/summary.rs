@@ -26,6 +26,8 @@ pub(crate) struct Summary {
     pub(crate) domain: String,
     /// Router.
     pub(crate) http: SocketAddr,
+    /// Router, for visitors by https.
+    pub(crate) https: SocketAddr,
     /// Builder.
     pub(crate) ssh: SocketAddr,
     /// Controller.
@@ -47,7 +49,7 @@ impl Summary {
     pub(crate) fn new(
         wiring: &Wiring,
         data: &Path,
-        http: SocketAddr,
+        [http, https]: [SocketAddr; 2],
         ssh: SocketAddr,
         health: [SocketAddr; 2],
     ) -> Self {
@@ -59,6 +61,7 @@ impl Summary {
             git_url: wiring.git_url.clone(),
             domain: wiring.domain.clone(),
             http,
+            https,
             ssh,
             controller: wiring.controller,
             registry: wiring.registry.clone(),
@@ -76,13 +79,13 @@ impl Summary {
                 serde_json::to_string(self).map_err(|error| Error::new(format!("cannot print JSON: {error}")))?;
             return print(&format!("{text}\n"));
         }
-        let Self { url, app_url, git_url, http, ssh, controller, registry, .. } = self;
+        let Self { url, app_url, git_url, http, https, ssh, controller, registry, .. } = self;
         printer.line(format!(
             "
 The platform is up.
 
   API         {url}
-  apps        {app_url}  (router on {http})
+  apps        {app_url}  (router on {http}, https on {https})
   git         {git_url}/<app>.git  (builder on {ssh})
   controller  {controller}
   registry    {registry}

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 78] = [
+const COMMANDS: [&str; 89] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -22,6 +22,12 @@ const COMMANDS: [&str; 78] = [
     "auth:regenerate",
     "builds:list",
     "builds:create",
+    "certs:list",
+    "certs:add",
+    "certs:info",
+    "certs:remove",
+    "certs:attach",
+    "certs:detach",
     "config:list",
     "config:set",
     "config:unset",
@@ -71,6 +77,11 @@ const COMMANDS: [&str; 78] = [
     "timeouts:list",
     "timeouts:set",
     "timeouts:unset",
+    "tls:info",
+    "tls:enable",
+    "tls:disable",
+    "tls:auto:enable",
+    "tls:auto:disable",
     "tokens:list",
     "tokens:create",
     "tokens:remove",

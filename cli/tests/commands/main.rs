@@ -4,6 +4,7 @@
 
 mod apps;
 mod auth;
+mod certs;
 mod changes;
 mod config_file;
 mod healthchecks;

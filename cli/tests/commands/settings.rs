@@ -84,6 +84,62 @@ fn maintenance_and_routing_are_switched() {
 }
 
 #[test]
+fn tls_is_enforced_and_browsers_are_told() {
+    let world = World::with_app();
+    let path = "/v2/apps/hello/tls/";
+    let tls = |changes: Value| {
+        let mut tls = json!({
+            "uuid": "44aaf0aa-2222-4d7c-9d3a-1f2e3d4c5b6a", "app": "hello", "owner": "ann",
+            "created": "2024-05-01T10:05:00Z", "updated": "2024-05-01T10:05:00Z", "https_enforced": null,
+        });
+        tls.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        tls
+    };
+    let hsts = json!({"max_age": 86400, "include_subdomains": true, "preload": true});
+    for (answer, lines) in [
+        (json!({}), "HTTPS Enforced: not set\n"),
+        (json!({"https_enforced": false}), "HTTPS Enforced: false\n"),
+        (
+            json!({"https_enforced": true, "hsts": hsts, "certs_auto_enabled": true}),
+            "HTTPS Enforced: true\nHSTS: 86400 seconds, with subdomains, preload\nAutomatic Certificates: true\n",
+        ),
+    ] {
+        world.server.answer(&format!("GET {path}"), 200, tls(answer));
+        for command in [&["tls"][..], &["tls:info"], &["tls", "info", "-a", "hello"]] {
+            assert_eq!(world.paas(command).good(), format!("=== hello TLS\n{lines}"));
+        }
+    }
+    world.server.answer(&format!("POST {path}"), 201, tls(json!({})));
+    let half_a_year = json!({"max_age": 15_552_000, "include_subdomains": false, "preload": false});
+    for (command, told, body) in [
+        (&["tls:enable"][..], "Enabling https-only requests for", json!({"https_enforced": true})),
+        (
+            &["tls:enable", "--hsts"],
+            "Enabling https-only requests for",
+            json!({"https_enforced": true, "hsts": half_a_year}),
+        ),
+        (
+            &["tls:enable", "--hsts=86400", "--include-subdomains", "--preload"],
+            "Enabling https-only requests for",
+            json!({"https_enforced": true, "hsts": hsts}),
+        ),
+        (
+            &["tls:enable", "--no-hsts"],
+            "Enabling https-only requests for",
+            json!({"https_enforced": true, "hsts": null}),
+        ),
+        (&["tls:disable"], "Disabling https-only requests for", json!({"https_enforced": false})),
+        (&["tls:auto:enable"], "Enabling automatic certificates for", json!({"certs_auto_enabled": true})),
+        (&["tls", "auto", "disable"], "Disabling automatic certificates for", json!({"certs_auto_enabled": false})),
+    ] {
+        assert_eq!(world.paas(command).good(), format!("{told} hello... done\n"));
+        assert_eq!(world.server.requests().last().unwrap().json(), body);
+    }
+    world.server.answer(&format!("POST {path}"), 409, r#"{"detail":"ann changed nothing"}"#);
+    assert_eq!(world.paas(&["tls:enable"]).bad(1), "Error: ann changed nothing\n");
+}
+
+#[test]
 fn labels_are_listed_set_and_unset() {
     let world = World::with_app();
     let path = "/v2/apps/hello/settings/";

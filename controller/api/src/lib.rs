@@ -9,6 +9,7 @@
 pub mod apps;
 pub mod auth;
 pub mod builds;
+pub mod certs;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod config;
@@ -26,8 +27,11 @@ pub mod runs;
 mod secret;
 pub mod settings;
 mod time;
+pub mod tls;
 
-pub use names::{AppName, BranchName, CommitSha, ConfigKey, NameError, ProcessType, ReleaseVersion, Username};
+pub use names::{
+    AppName, BranchName, CertName, CommitSha, ConfigKey, NameError, ProcessType, ReleaseVersion, Username,
+};
 pub use page::Page;
 pub use secret::Secret;
 pub use time::Timestamp;

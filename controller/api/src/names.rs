@@ -121,6 +121,24 @@ impl ProcessType {
 }
 
 name!(
+    /// The name of a certificate (contract §2.10).
+    CertName,
+    |text| {
+        if text.is_empty() {
+            return Err("This field may not be blank.".into());
+        }
+        if text.len() > 253 {
+            return Err("Ensure this field has no more than 253 characters.".into());
+        }
+        if text.chars().all(|c| is_lower_or_digit(c) || c == '-') {
+            Ok(())
+        } else {
+            Err("Can only contain a-z (lowercase), 0-9 and hyphens".into())
+        }
+    }
+);
+
+name!(
     /// The name of a user (contract §2.2).
     Username,
     |text| {

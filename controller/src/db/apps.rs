@@ -139,11 +139,19 @@ pub async fn touch(db: &mut PgConnection, id: Uuid) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Gives the app, and what its owner had of its domains, to another owner. Builds and releases keep who made them.
+/// Gives the app, what its owner had of its domains, and the certificates fetched for them, to another owner. Builds and releases keep who made them.
 pub async fn transfer(db: &mut PgConnection, id: Uuid, owner: Uuid) -> Result<(), DbError> {
     sqlx::query!(
         "UPDATE domains SET owner_id = $2, updated = now()
          WHERE app_id = $1 AND owner_id = (SELECT owner_id FROM apps WHERE id = $1)",
+        id,
+        owner
+    )
+    .execute(&mut *db)
+    .await?;
+    sqlx::query!(
+        "UPDATE certificates SET owner_id = $2, updated = now()
+         WHERE managed AND id IN (SELECT certificate FROM domains WHERE app_id = $1)",
         id,
         owner
     )

@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{DbError, Slice, Sliced, inconsistent};
+use crate::domain::app::App;
 
 /// A domain of the ledger.
 #[derive(Debug, Clone)]
@@ -46,6 +47,16 @@ pub async fn delete(db: &mut PgConnection, app: Uuid, domain: &str) -> Result<bo
 pub async fn delete_all(db: &mut PgConnection, app: Uuid) -> Result<(), DbError> {
     sqlx::query!("DELETE FROM domains WHERE app_id = $1", app).execute(db).await?;
     Ok(())
+}
+
+/// The app that a domain belongs to.
+pub async fn app_of(db: &mut PgConnection, domain: &str) -> Result<Option<App>, DbError> {
+    let app =
+        sqlx::query_scalar!("SELECT app_id FROM domains WHERE domain = $1", domain).fetch_optional(&mut *db).await?;
+    match app {
+        Some(app) => super::apps::lookup_by_id(db, app).await,
+        None => Ok(None),
+    }
 }
 
 /// A domain of an app.

@@ -10,8 +10,10 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+pub mod acme;
 pub mod apps;
 pub mod builds;
+pub mod certs;
 pub mod collaborators;
 pub mod configs;
 pub mod deploy_hooks;
@@ -24,6 +26,7 @@ pub mod one_offs;
 pub mod releases;
 pub mod routing;
 pub mod settings;
+pub mod tls;
 pub mod tokens;
 pub mod users;
 

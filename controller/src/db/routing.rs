@@ -1,6 +1,7 @@
 //! The routing table's version, what the table is made of, and the routers that follow it.
 
-use sqlx::PgConnection;
+use paas_api::tls::Hsts;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::DbError;
@@ -31,6 +32,10 @@ pub struct AppRoute {
     pub maintenance: bool,
     /// Who may visit; empty: everybody.
     pub whitelist: Vec<String>,
+    /// Visitors have to come by TLS.
+    pub https_only: bool,
+    /// What browsers are told to remember of that.
+    pub hsts: Option<Json<Hsts>>,
 }
 
 /// What the whole table is made of: every app that is routable. To be read with [`version`] in one repeatable-read transaction.
@@ -38,9 +43,11 @@ pub async fn list(db: &mut PgConnection) -> Result<Vec<AppRoute>, DbError> {
     let routes = sqlx::query_as!(
         AppRoute,
         r#"SELECT a.id AS app, d.domains AS "domains!", coalesce(i.addresses, '{}') AS "addresses!",
-                  s.maintenance, s.whitelist
+                  s.maintenance, s.whitelist, coalesce(t.https_enforced, false) AS "https_only!",
+                  t.hsts AS "hsts: Json<Hsts>"
            FROM apps a
            JOIN settings s ON s.app_id = a.id
+           JOIN tls t ON t.app_id = a.id
            JOIN (SELECT app_id, array_agg(domain ORDER BY domain) AS domains FROM domains GROUP BY app_id) d ON d.app_id = a.id
            LEFT JOIN (SELECT app_id, array_agg(address ORDER BY name) AS addresses FROM instances WHERE routed GROUP BY app_id) i
                 ON i.app_id = a.id
@@ -49,6 +56,27 @@ pub async fn list(db: &mut PgConnection) -> Result<Vec<AppRoute>, DbError> {
     .fetch_all(db)
     .await?;
     Ok(routes)
+}
+
+/// Where a certificate is shown: its seal's id, and the domains that it is attached to.
+#[derive(Debug)]
+pub struct Shown {
+    /// Changes whenever the certificate does.
+    pub uuid: Uuid,
+    /// Domains, as stored.
+    pub domains: Vec<String>,
+}
+
+/// Every certificate that is attached to a domain. To be read in the same transaction.
+pub async fn list_certificates(db: &mut PgConnection) -> Result<Vec<Shown>, DbError> {
+    let shown = sqlx::query_as!(
+        Shown,
+        r#"SELECT c.uuid, array_agg(d.domain ORDER BY d.domain) AS "domains!"
+           FROM certificates c JOIN domains d ON d.certificate = c.id GROUP BY c.id ORDER BY c.id"#
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(shown)
 }
 
 /// A router that follows the table.

@@ -142,6 +142,7 @@ pub async fn create_app(platform: &Platform, owner: &User, name: Option<AppName>
         return Err(taken());
     }
     db::settings::insert(&mut db, id).await?;
+    db::tls::insert(&mut db, id).await?;
     let config = workload::insert_config(&mut db, &platform.seal, id, owner.id, &Config::default()).await?;
     let summary = release::initial_summary(&owner.username);
     let first = NewRelease { app: id, owner: owner.id, build: None, config, summaries: (&summary, &summary) };

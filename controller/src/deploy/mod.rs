@@ -5,6 +5,8 @@
 //! follow the deployment that its change became. [`routes`] publishes where visitors are sent. [`deploy_hooks`] tells others
 //! how a deployment ended.
 
+pub mod acme;
+pub mod certs;
 mod collect;
 pub mod deploy_hooks;
 pub mod intent;
@@ -17,6 +19,7 @@ pub mod routes;
 pub mod settings;
 pub mod signals;
 pub mod step;
+pub mod tls;
 pub mod wait;
 pub mod workload;
 

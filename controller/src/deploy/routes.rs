@@ -1,16 +1,19 @@
 //! The routing table, as routers fetch it.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, Ipv4Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use ipnet::IpNet;
-use paas_router::model::{Host, Route, Table, Target};
-use sqlx::Connection as _;
+use paas_api::Secret;
+use paas_router::model::{Certificate, Challenge, Host, Hsts, Route, Table, Target};
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
 
-use super::{Options, Platform, signals::Signal};
+use super::{Options, Platform, certs, signals::Signal};
 use crate::{
     db::{self, DbError, inconsistent},
     domain::settings::Address,
@@ -18,7 +21,13 @@ use crate::{
 
 /// The last table that was made; every router gets the same.
 #[derive(Debug, Clone, Default)]
-pub struct Published(Arc<Mutex<Option<Arc<Table>>>>);
+pub struct Published {
+    table: Arc<Mutex<Option<Arc<Table>>>>,
+    opened: Arc<Mutex<Arc<Opened>>>,
+}
+
+/// Chains and private keys by the ids of their seals.
+type Opened = HashMap<Uuid, Arc<(String, Secret)>>;
 
 impl Published {
     /// A table newer than `after`, waiting for one at most `limit`; `None` when time is up.
@@ -47,18 +56,65 @@ impl Published {
     async fn newest(&self, platform: &Platform) -> Result<Arc<Table>, DbError> {
         let mut db = platform.pool.acquire().await?;
         let version = u64::try_from(db::routing::version(&mut db).await?).map_err(inconsistent("routing"))?;
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let kept = lock(&self.table).clone();
         if let Some(table) = kept.filter(|table| table.version == version) {
             return Ok(table);
         }
         let mut snapshot = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let version = u64::try_from(db::routing::version(&mut snapshot).await?).map_err(inconsistent("routing"))?;
         let apps = db::routing::list(&mut snapshot).await?;
+        let certificates = self.certificates(platform, &mut snapshot).await?;
+        let challenges = challenges(&platform.options, db::acme::list_answers(&mut snapshot).await?);
         snapshot.commit().await?;
-        let table = Arc::new(table(&platform.options, version, &apps));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&table));
+        let table = Arc::new(Table { certificates, challenges, ..table(&platform.options, version, &apps) });
+        *lock(&self.table) = Some(Arc::clone(&table));
         Ok(table)
     }
+
+    /// The certificates of the table. Only those that were not in the last one are read and opened.
+    async fn certificates(&self, platform: &Platform, db: &mut PgConnection) -> Result<Vec<Certificate>, DbError> {
+        let shown = db::routing::list_certificates(db).await?;
+        let known = lock(&self.opened).clone();
+        let unknown: Vec<Uuid> = shown.iter().map(|one| one.uuid).filter(|uuid| !known.contains_key(uuid)).collect();
+        let mut opened = HashMap::with_capacity(shown.len());
+        for (chain, key) in db::certs::open(db, &unknown).await? {
+            match certs::open(&platform.seal, &key) {
+                Ok(secret) => drop(opened.insert(key.uuid, Arc::new((chain, secret)))),
+                // The others are served all the same.
+                Err(error) => tracing::error!(%error, certificate.id = %key.uuid, "a private key cannot be unsealed"),
+            }
+        }
+        let mut certificates = Vec::with_capacity(shown.len());
+        for one in shown {
+            let Some(pair) = opened.get(&one.uuid).or_else(|| known.get(&one.uuid)).cloned() else { continue };
+            let hosts = one.domains.iter().filter_map(|domain| platform.options.host(domain).parse().ok()).collect();
+            let (chain, key) = (pair.0.clone(), pair.1.expose().to_owned().into());
+            certificates.push(Certificate { hosts, chain, key });
+            opened.insert(one.uuid, pair);
+        }
+        *lock(&self.opened) = Arc::new(opened);
+        Ok(certificates)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What certificate authorities are to hear.
+fn challenges(options: &Options, answers: Vec<(String, String, String)>) -> Vec<Challenge> {
+    let heard = answers.into_iter();
+    heard
+        .filter_map(|(domain, token, answer)| {
+            Some(Challenge { host: options.host(&domain).parse().ok()?, token, answer })
+        })
+        .collect()
+}
+
+/// What a browser is told to remember.
+fn hsts(hsts: paas_api::tls::Hsts) -> Hsts {
+    let paas_api::tls::Hsts { max_age, include_subdomains, preload } = hsts;
+    Hsts { max_age, include_subdomains, preload }
 }
 
 /// Who may visit an app. An address that cannot be read lets nobody in, where leaving it out might let in everybody.
@@ -81,8 +137,10 @@ fn table(options: &Options, version: u64, apps: &[db::routing::AppRoute]) -> Tab
                 .collect(),
             maintenance: app.maintenance,
             whitelist: whitelist(app),
+            https_only: app.https_only,
+            hsts: app.hsts.as_ref().filter(|_| app.https_only).map(|stored| hsts(stored.0)),
             rules: paas_router::model::Rules::default(),
         }
     }));
-    Table { version, routes }
+    Table { version, routes, ..Table::default() }
 }

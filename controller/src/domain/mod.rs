@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod build;
+pub mod certificate;
 pub mod config;
 pub mod deploy_hook;
 pub mod deployment;

@@ -18,6 +18,7 @@ mod apps;
 mod auth;
 mod body;
 mod builds;
+mod certs;
 mod client;
 mod config;
 mod domains;
@@ -39,6 +40,7 @@ mod runs;
 pub mod server;
 mod session;
 mod settings;
+mod tls;
 mod tokens;
 
 /// Who is let in, beyond what the ledger knows.
@@ -130,7 +132,9 @@ fn all() -> router::Routes {
         pods::routes,
         logs::routes,
         domains::routes,
+        certs::routes,
         settings::routes,
+        tls::routes,
         hooks::routes,
         routes::routes,
     ]

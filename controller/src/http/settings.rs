@@ -83,7 +83,7 @@ async fn change(access: AppAccess, State(api): State<Api>, mut fields: Fields) -
     Ok((StatusCode::CREATED, Json(current(&api, &access).await?)))
 }
 
-fn boolean(fields: &mut Fields, name: &str) -> Option<bool> {
+pub(super) fn boolean(fields: &mut Fields, name: &str) -> Option<bool> {
     let value = fields.take(name)?;
     let meant = match &value {
         Value::Bool(value) => Some(*value),

@@ -180,6 +180,7 @@ impl World {
             reserved_names: vec!["paas".into()],
             change_wait: Duration::from_millis(200),
             drain_limit: Duration::from_secs(1),
+            authority: None,
             deploy_hooks: DeployHooks::default(),
         };
         tune(&mut options);

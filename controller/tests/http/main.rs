@@ -11,6 +11,7 @@
 mod apps;
 mod auth;
 mod builds;
+mod certs;
 mod config;
 mod deploy_hooks;
 mod domains;

@@ -5,13 +5,13 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::clock;
 
@@ -31,11 +31,42 @@ pub(super) enum Phase {
 pub(super) struct Activity {
     phase: AtomicU8,
     since: AtomicU64,
+    /// Requests that are open on a connection that carries several at once.
+    open: AtomicUsize,
+    /// The connection of which this is one request.
+    connection: Option<Arc<Activity>>,
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection
+            && connection.open.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            connection.enter(Phase::Idle);
+        }
+    }
 }
 
 impl Activity {
     pub(super) fn new(phase: Phase) -> Arc<Self> {
-        Arc::new(Self { phase: AtomicU8::new(phase as u8), since: AtomicU64::new(clock::millis()) })
+        Arc::new(Self {
+            phase: AtomicU8::new(phase as u8),
+            since: AtomicU64::new(clock::millis()),
+            open: AtomicUsize::new(0),
+            connection: None,
+        })
+    }
+
+    /// One request of a connection that carries several at once: while there is any, the connection is busy.
+    pub(super) fn of_request(connection: &Arc<Self>) -> Arc<Self> {
+        connection.open.fetch_add(1, Ordering::Relaxed);
+        connection.enter(Phase::Busy);
+        Arc::new(Self {
+            phase: AtomicU8::new(Phase::Busy as u8),
+            since: AtomicU64::new(clock::millis()),
+            open: AtomicUsize::new(0),
+            connection: Some(Arc::clone(connection)),
+        })
     }
 
     pub(super) fn enter(&self, phase: Phase) {
@@ -93,24 +124,24 @@ impl Activity {
     }
 }
 
-/// A TCP stream that notes its signs of life.
+/// A stream that notes its signs of life.
 #[derive(Debug)]
-pub(super) struct Watched {
-    stream: TokioIo<TcpStream>,
+pub(super) struct Watched<S> {
+    stream: TokioIo<S>,
     activity: Arc<Activity>,
 }
 
-impl Watched {
-    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, activity: Arc<Activity>) -> Self {
         Self { stream: TokioIo::new(stream), activity }
     }
 
-    pub(super) fn into_stream(self) -> TcpStream {
+    pub(super) fn into_stream(self) -> S {
         self.stream.into_inner()
     }
 }
 
-impl Read for Watched {
+impl<S: AsyncRead + Unpin> Read for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -124,7 +155,7 @@ impl Read for Watched {
     }
 }
 
-impl Write for Watched {
+impl<S: AsyncWrite + Unpin> Write for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         if let Poll::Ready(Ok(_)) = written {

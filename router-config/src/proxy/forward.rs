@@ -10,16 +10,16 @@
 //!   a moment ago: an older one may be closed by the target in the very moment of its reuse, and
 //!   then nobody knows what the target did.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Instant;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{ACCEPT, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
 use super::activity::Phase;
 use super::body::{BodyError, RequestBody, ResponseBody};
@@ -28,8 +28,8 @@ use super::pages::Page;
 use super::upstream::{ConnectError, Connection, Exchange};
 use super::visitor::Visitor;
 use super::worker::Worker;
-use super::{affinity, headers, host, upgrade};
-use crate::switchboard::Choice;
+use super::{affinity, headers, host, https, upgrade};
+use crate::switchboard::{Caller, Choice};
 use crate::table::{Closed, LiveRules};
 use crate::target::Lease;
 
@@ -108,13 +108,31 @@ async fn route(
     let Ok(host) = host::of(&mut parts) else {
         return Page::BadHost.answer(&parts.headers, &visitor.activity);
     };
-    let (choice, live) = worker.switchboard.choose(&host, visitor.address, || affinity::asked(&parts.headers), &[]);
+    if let Some(answer) = https::challenge(worker, visitor, &host, &parts) {
+        return answer;
+    }
+    let response = route_to(worker, visitor, &host, on_upgrade, parts, body, line).await;
+    if visitor.caller.secure { https::remembered(worker, &host, response) } else { response }
+}
+
+/// Answers a request for a host from its route.
+async fn route_to(
+    worker: &Rc<Worker>,
+    visitor: &Rc<Visitor>,
+    host: &str,
+    on_upgrade: OnUpgrade,
+    mut parts: Parts,
+    body: Incoming,
+    log: &mut Option<Box<LogLine>>,
+) -> Response<ResponseBody> {
+    let (choice, live) = worker.switchboard.choose(host, visitor.caller, || affinity::asked(&parts.headers), &[]);
     let live = live.as_deref();
     if live.is_some_and(|live| live.rules.access_log) {
-        line.get_or_insert_with(|| Box::new(LogLine::new(&parts))).wanted = true;
+        log.get_or_insert_with(|| Box::new(LogLine::new(&parts))).wanted = true;
     }
     let first = match choice {
         Choice::Target(lease) => lease,
+        Choice::HttpsOnly => return https::redirect(worker, visitor, host, &parts),
         Choice::Closed(Closed::Maintenance) if let Some(page) = live.and_then(|live| live.maintenance_page.clone()) => {
             return Page::Maintenance.answer_with(page, &visitor.activity);
         }
@@ -123,6 +141,9 @@ async fn route(
             return page.answer(&parts.headers, &visitor.activity);
         }
     };
+    if parts.version == Version::HTTP_2 {
+        headers::from_http2(&mut parts.headers, !body.is_end_stream());
+    }
     let limit = live.and_then(|live| live.rules.body_bytes);
     let Some(body) = RequestBody::new(body, limit.map(NonZeroU64::get)) else {
         return Page::TooLarge.answer(&parts.headers, &visitor.activity);
@@ -135,7 +156,7 @@ async fn route(
     let marks = live.map(|live| Marks::put(live, &mut parts.headers));
     let accept = parts.headers.get(ACCEPT).cloned();
     let request = Request::from_parts(parts, body);
-    match send(worker, &host, visitor.address, first, live, request).await {
+    match send(worker, host, visitor.caller, first, live, request).await {
         Ok((mut response, exchange)) => {
             if let (Some(live), Some(marks)) = (live, marks) {
                 marks.show(live, visitor, exchange.target(), response.headers_mut());
@@ -156,6 +177,7 @@ fn page_for(nowhere: &Choice, method: &Method, uri: &Uri) -> Page {
         Choice::NoTable => Page::Starting,
         Choice::Closed(Closed::Forbidden) => Page::Forbidden,
         Choice::Closed(Closed::Maintenance) => Page::Maintenance,
+        Choice::HttpsOnly => Page::HttpsOnly,
         Choice::NoTarget | Choice::Target(_) => Page::NoTarget,
     }
 }
@@ -172,7 +194,7 @@ fn accept_only(accept: Option<HeaderValue>) -> HeaderMap {
 async fn send(
     worker: &Rc<Worker>,
     host: &str,
-    visitor: IpAddr,
+    caller: Caller,
     first: Lease,
     live: Option<&LiveRules>,
     mut request: Request<RequestBody>,
@@ -183,14 +205,13 @@ async fn send(
     let mut failure = Page::NoTarget;
     let mut next = Some(first);
     for _ in 0..MOST_ATTEMPTS {
-        let lease = match next.take() {
-            Some(lease) => lease,
-            None => {
-                let wish = || affinity::asked(request.headers());
-                match worker.switchboard.choose(host, visitor, wish, &tried) {
-                    (Choice::Target(lease), _) => lease,
-                    _ => return Err(failure),
-                }
+        let lease = if let Some(lease) = next.take() {
+            lease
+        } else {
+            let wish = || affinity::asked(request.headers());
+            match worker.switchboard.choose(host, caller, wish, &tried) {
+                (Choice::Target(lease), _) => lease,
+                _ => return Err(failure),
             }
         };
         let kept = match (reuse, repeatable) {

@@ -3,8 +3,8 @@
 
 use hyper::Version;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request;
 
@@ -23,6 +23,21 @@ pub(super) struct Forwarded {
     pub(super) address: HeaderValue,
     pub(super) protocol: HeaderValue,
     pub(super) port: HeaderValue,
+}
+
+/// Makes a head of HTTP/2 one of HTTP/1.1 (RFC 9113, 8.2.3): cookies that came one by one are one field again, and a body
+/// whose length nobody told comes in chunks.
+pub(super) fn from_http2(headers: &mut HeaderMap, has_body: bool) {
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+            headers.insert(COOKIE, joined);
+        }
+    }
+    headers.remove(TRANSFER_ENCODING);
+    if has_body && !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 /// Makes a visitor's head one for a target. Gives the protocol to which the visitor asks to
@@ -185,6 +200,22 @@ mod tests {
             assert_eq!(upgrade, None, "{lines:?}");
             assert_eq!(headers.len(), 3, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn a_head_of_http2_becomes_one_of_http1() {
+        let mut headers = HeaderMap::new();
+        headers.append("cookie", HeaderValue::from_static("a=b"));
+        headers.append("cookie", HeaderValue::from_static("c=d"));
+        from_http2(&mut headers, true);
+        assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=b; c=d"]);
+        assert_eq!(headers["transfer-encoding"], "chunked");
+        let mut headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("3"))]);
+        from_http2(&mut headers, true);
+        assert_eq!(headers.len(), 1);
+        let mut headers = HeaderMap::new();
+        from_http2(&mut headers, false);
+        assert!(headers.is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! of connections of its own. Threads share the switchboard and nothing else.
 //!
 //! ```text
-//! worker (accept) → visitor (HTTP in) → forward (host → target, retry) → upstream (HTTP out)
+//! worker (accept) → secure (TLS) → visitor (HTTP in) → forward (host → target, retry) → upstream (HTTP out)
 //!                                          ↘ pages            ↘ upgrade (bytes both ways)
 //! ```
 
@@ -14,9 +14,11 @@ mod forward;
 mod headers;
 mod hearing;
 mod host;
+mod https;
 mod limits;
 mod marks;
 mod pages;
+mod secure;
 mod upgrade;
 mod upstream;
 mod visitor;
@@ -47,6 +49,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The port as visitors see it, told to apps as `X-Forwarded-Port`.
     pub port: u16,
+    /// The same for visitors who come by TLS; where those are sent who have to.
+    pub https_port: u16,
     /// Whether each request is logged, at debug level.
     pub access_log: bool,
 }
@@ -56,6 +60,15 @@ pub struct Settings {
 pub struct Listeners {
     listeners: Vec<TcpListener>,
     address: SocketAddr,
+}
+
+/// How visitors come by TLS.
+#[derive(Debug)]
+pub struct Https {
+    /// Where they connect: as many listeners as there are for the others.
+    pub listeners: Listeners,
+    /// What they are shown.
+    pub config: Arc<rustls::ServerConfig>,
 }
 
 /// A running proxy.
@@ -93,16 +106,19 @@ impl Listeners {
     }
 
     /// Serves visitors from the switchboard's table.
-    pub fn serve(self, switchboard: &Arc<Switchboard>, settings: &Settings) -> io::Result<Proxy> {
+    pub fn serve(self, https: Option<Https>, switchboard: &Arc<Switchboard>, settings: &Settings) -> io::Result<Proxy> {
         let places = Arc::new(Semaphore::new(settings.limits.connections));
         let mut proxy = Proxy {
             threads: Vec::with_capacity(self.listeners.len()),
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
         };
+        let config = https.as_ref().map(|https| Arc::clone(&https.config));
+        let mut https = https.into_iter().flat_map(|https| https.listeners.listeners);
         for (number, listener) in self.listeners.into_iter().enumerate() {
             let start = worker::Start {
                 listener,
+                https: https.next().zip(config.clone()),
                 switchboard: Arc::clone(switchboard),
                 settings: settings.clone(),
                 places: Arc::clone(&places),

@@ -20,6 +20,8 @@ pub(super) enum Page {
     BadMethod,
     /// No route has the host.
     UnknownHost,
+    /// The app is visited by TLS alone.
+    HttpsOnly,
     /// The visitor's address is not on the app's whitelist.
     Forbidden,
     /// The app is in maintenance.
@@ -43,6 +45,7 @@ impl Page {
             Self::BadHost => StatusCode::BAD_REQUEST,
             Self::BadMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownHost => StatusCode::NOT_FOUND,
+            Self::HttpsOnly => StatusCode::MOVED_PERMANENTLY,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::Maintenance | Self::NoTarget | Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
@@ -57,6 +60,7 @@ impl Page {
             Self::BadHost => "The request does not name one valid host.",
             Self::BadMethod => "This method is not supported here.",
             Self::UnknownHost => "There is no app at this address.",
+            Self::HttpsOnly => "This app is visited by https.",
             Self::Forbidden => "This app is not open to your address.",
             Self::Maintenance => "This app is down for maintenance. Try again later.",
             Self::NoTarget => "This app has no running process at the moment.",
@@ -85,6 +89,13 @@ impl Page {
     /// The answer with a page of the app's own.
     pub(super) fn answer_with(self, html: Bytes, visitor: &Arc<Activity>) -> Response<ResponseBody> {
         response(self.status(), "text/html; charset=utf-8", html, visitor)
+    }
+
+    /// The answer to a certificate authority (RFC 8555, 8.3).
+    pub(super) fn challenge(answer: String, visitor: &Arc<Activity>) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::page(answer.into(), visitor));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        response
     }
 
     fn html(self, status: StatusCode) -> String {

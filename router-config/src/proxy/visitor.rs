@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use hyper::service::service_fn;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -18,6 +18,7 @@ use super::alarm::{Alarm, Guard};
 use super::forward;
 use super::headers::Forwarded;
 use super::worker::Worker;
+use crate::switchboard::Caller;
 
 /// After our last byte, what a visitor still sends is read for this long: closing on unread
 /// bytes would destroy the answer on its way.
@@ -27,17 +28,38 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A visitor that has just come may be about to ask, and a stop waits this long for that.
-const COMING: Duration = Duration::from_millis(500);
+pub(super) const COMING: Duration = Duration::from_millis(500);
 
 /// What all requests of one connection share.
 #[derive(Debug)]
 pub(super) struct Visitor {
-    /// IPv4 also when it came mapped into IPv6.
-    pub(super) address: IpAddr,
+    /// Its address, IPv4 also when it came mapped into IPv6, and whether it came by TLS.
+    pub(super) caller: Caller,
     pub(super) forwarded: Forwarded,
     pub(super) activity: Arc<Activity>,
     /// Its place among the connections allowed at once.
-    _place: OwnedSemaphorePermit,
+    _place: Rc<OwnedSemaphorePermit>,
+}
+
+impl Visitor {
+    /// A visitor from this address.
+    pub(super) fn new(
+        worker: &Worker,
+        address: SocketAddr,
+        secure: bool,
+        activity: &Arc<Activity>,
+        place: &Rc<OwnedSemaphorePermit>,
+    ) -> Rc<Self> {
+        let address = address.ip().to_canonical();
+        let (protocol, port) =
+            if secure { ("https", HeaderValue::from(worker.https_port)) } else { ("http", worker.port.clone()) };
+        Rc::new(Self {
+            caller: Caller { address, secure },
+            forwarded: Forwarded { address: address_text(address), protocol: HeaderValue::from_static(protocol), port },
+            activity: Arc::clone(activity),
+            _place: Rc::clone(place),
+        })
+    }
 }
 
 /// Serves one connection until it ends, by itself or by a limit.
@@ -46,17 +68,15 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: Socket
         return;
     }
     let activity = Activity::new(Phase::Head);
-    let address = address.ip().to_canonical();
-    let visitor = Rc::new(Visitor {
-        address,
-        forwarded: Forwarded {
-            address: address_text(address),
-            protocol: HeaderValue::from_static("http"),
-            port: worker.port.clone(),
-        },
-        activity: Arc::clone(&activity),
-        _place: place,
-    });
+    let visitor = Visitor::new(&worker, address, false, &activity, &Rc::new(place));
+    converse(worker, stream, visitor, activity).await;
+}
+
+/// Serves the requests of one connection of HTTP/1.
+pub(super) async fn converse<S>(worker: Rc<Worker>, stream: S, visitor: Rc<Visitor>, activity: Arc<Activity>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let service = {
         let worker = Rc::clone(&worker);
         service_fn(move |request| {
@@ -92,7 +112,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, address: Socket
 }
 
 /// Rings when the visitor takes too long, and when the router stops.
-async fn guard(worker: Rc<Worker>, activity: Arc<Activity>, overdue: Alarm, stop: Alarm) {
+pub(super) async fn guard(worker: Rc<Worker>, activity: Arc<Activity>, overdue: Alarm, stop: Alarm) {
     let too_long = activity.overdue(worker.limits.header, |phase| match phase {
         Phase::Head => Some(worker.limits.header),
         Phase::Idle => Some(worker.limits.idle),
@@ -120,7 +140,7 @@ fn address_text(address: IpAddr) -> HeaderValue {
 }
 
 /// Ends a connection without destroying the answer that the visitor has yet to read.
-async fn linger(mut stream: TcpStream) {
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     let reading = async {
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await

@@ -18,8 +18,9 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use paas_router::model::{Route, Table};
-use paas_router::proxy::{Limits, Listeners, Proxy, Settings};
+use paas_router::proxy::{Https, Limits, Listeners, Proxy, Settings};
 use paas_router::switchboard::Switchboard;
+use paas_router::tls;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -200,9 +201,11 @@ pub(crate) fn route(host: &str, targets: &[SocketAddr]) -> Route {
     Route { hosts, targets: targets.iter().copied().map(Into::into).collect(), ..Route::default() }
 }
 
-/// The proxy, on two threads and a free port.
+/// The proxy, on two threads and free ports.
 pub(crate) struct Router {
     pub(crate) address: SocketAddr,
+    /// Where visitors come by TLS.
+    pub(crate) https: SocketAddr,
     pub(crate) switchboard: Arc<Switchboard>,
     proxy: Option<Proxy>,
     _draining: Task,
@@ -222,11 +225,19 @@ impl Router {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = Listeners::bind(any, NonZeroUsize::new(2).unwrap()).unwrap();
         let address = listeners.address();
-        let settings = Settings { limits, port: address.port(), access_log: true };
-        let proxy = listeners.serve(&switchboard, &settings).unwrap();
+        let settings = Settings { limits, port: address.port(), https_port: 443, access_log: true };
+        let folder = tempfile::tempdir().unwrap();
+        let default = tls::self_made(folder.path()).unwrap();
+        let https = Https {
+            listeners: Listeners::bind(any, NonZeroUsize::new(2).unwrap()).unwrap(),
+            config: tls::server(&switchboard, default).unwrap(),
+        };
+        let secure = https.listeners.address();
+        let proxy = listeners.serve(Some(https), &switchboard, &settings).unwrap();
         let watched = Arc::clone(&switchboard);
         Self {
             address,
+            https: secure,
             switchboard,
             proxy: Some(proxy),
             _draining: Task::spawn(async move { watched.watch_draining().await }),
@@ -241,7 +252,7 @@ impl Router {
     }
 
     pub(crate) fn serve(&self, version: u64, routes: &[Route]) {
-        self.switchboard.apply(&Table { version, routes: routes.to_vec() });
+        self.switchboard.apply(&Table { version, routes: routes.to_vec(), ..Table::default() });
     }
 
     pub(crate) fn draining(&self) -> Vec<SocketAddr> {

@@ -9,6 +9,7 @@ mod program;
 mod publisher;
 mod retry;
 mod rules;
+mod secure;
 mod streaming;
 mod switch;
 mod upgrade;

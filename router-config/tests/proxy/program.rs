@@ -74,7 +74,7 @@ fn terminate(program: &Program) {
 async fn visitors_are_served_from_disk_before_the_publisher_is_there() {
     let folder = folder();
     let backend = Backend::saying("hello").await;
-    let table = Table { version: 4, routes: vec![route("app.test", &[backend.address])] };
+    let table = Table { version: 4, routes: vec![route("app.test", &[backend.address])], ..Table::default() };
     Snapshot::in_folder(&folder.path().join("data")).save(&table).unwrap();
     let listen = nobody().await;
     let mut program = start(&mut command(folder.path(), listen, nobody().await), listen).await;

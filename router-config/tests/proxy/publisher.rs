@@ -68,7 +68,7 @@ impl Publisher {
 
     pub(crate) fn publish(&self, version: u64, targets: &[SocketAddr]) {
         let routes = vec![route("app.test", targets)];
-        self.say(version, serde_json::to_string(&Table { version, routes }).unwrap());
+        self.say(version, serde_json::to_string(&Table { version, routes, ..Table::default() }).unwrap());
     }
 
     pub(crate) fn last(&self) -> Option<(String, Value)> {

@@ -97,12 +97,12 @@ async fn an_app_takes_a_connection_in_the_time_that_its_owner_gives() {
     let listener = socket.listen(0).unwrap();
     let full = listener.local_addr().unwrap();
     let mut waiting = Vec::new();
-    let fill = async {
+    let sent = async {
         while let Ok(stream) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(full)).await {
             waiting.push(stream.unwrap());
         }
     };
-    in_time(fill).await;
+    in_time(sent).await;
     let router = Router::limited(Limits { connect: Duration::from_secs(3600), ..Limits::default() });
     let rules = Rules { connect_seconds: NonZeroU32::new(1), ..Rules::default() };
     router.serve(1, &[ruled(&[full], rules)]);
@@ -235,7 +235,7 @@ async fn requests_of_an_app_are_logged_when_its_owner_wants_it() {
     let backend = Backend::saying("hello").await;
     let logged = Rules { access_log: true, ..Rules::default() };
     let routes = vec![route("free.test", &[backend.address]), ruled(&[backend.address], logged)];
-    Snapshot::in_folder(&data).save(&Table { version: 4, routes }).unwrap();
+    Snapshot::in_folder(&data).save(&Table { version: 4, routes, ..Table::default() }).unwrap();
     let (listen, publisher) = (nobody().await, nobody().await);
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_paas-router"))
         .env_clear()

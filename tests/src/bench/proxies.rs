@@ -140,5 +140,5 @@ pub(super) fn table(version: u64, backend: SocketAddr, hosts: &[String]) -> anyh
     let routes = hosts
         .iter()
         .map(|host| Ok(Route { hosts: vec![host.parse()?], targets: vec![backend.into()], ..Route::default() }));
-    Ok(Table { version, routes: routes.collect::<anyhow::Result<_>>()? })
+    Ok(Table { version, routes: routes.collect::<anyhow::Result<_>>()?, ..Table::default() })
 }

@@ -1,0 +1,311 @@
+//! Certificates that the platform fetches from an authority (RFC 8555), by answering for the domain over HTTP.
+//!
+//! Which domains are due is read from the ledger, and how far each has come is written there after every step: a
+//! controller that dies in the middle is followed by itself or by another one, at the same order. One controller works on
+//! a domain at a time. The certificate that serves is replaced, never taken away: when an authority says no, it serves on.
+//!
+//! ```text
+//! due → order → answer (published to every router) → key (sealed) → certificate → installed (published)
+//! ```
+
+mod account;
+mod install;
+mod order;
+
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::{Mutex, Notify, Semaphore};
+
+use super::{Platform, certs::CertError, signals::Signal};
+use crate::{
+    db::{self, DbError, acme::Due, events::Level},
+    seal::SealError,
+};
+
+/// Domains that are worked on at once. Each holds a connection to Postgres of its own.
+const WORKERS: usize = 4;
+/// Wait after something that is looked at again at once: another controller's domain, or an outage.
+const BREATH: Duration = Duration::from_secs(5);
+/// How often one looks although nothing woke us.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(300);
+/// Longest wait after failures.
+const LONGEST_WAIT: Duration = Duration::from_secs(12 * 3600);
+/// How soon after a certificate another one is fetched at the earliest, unless it is to be renewed before.
+const AGAIN: Duration = Duration::from_secs(3600);
+/// Longest part of an authority's words that is told.
+const LONGEST_WORDS: usize = 500;
+/// From when on one is told how soon a certificate that cannot be renewed ends, in days.
+const SOON: i64 = 21;
+
+/// Where certificates come from.
+#[derive(Debug, Clone)]
+pub struct Authority {
+    /// Its directory's address.
+    pub directory: String,
+    /// Whom it may write to: `mailto:` addresses.
+    pub contacts: Vec<String>,
+    /// File with the root that vouches for its directory, instead of the system's.
+    pub root: Option<PathBuf>,
+    /// Wait after a first failure; it doubles with each.
+    pub retry: Duration,
+}
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+enum AcmeError {
+    /// The authority said no, or the domain does not lead here.
+    #[error("{0}")]
+    Refused(String),
+    /// The authority could not be talked to.
+    #[error("the certificate authority cannot be reached or does not answer as it should: {0}")]
+    Unreachable(String),
+    /// Nothing of it is wanted any more.
+    #[error("the domain or its app has changed meanwhile")]
+    Unwanted,
+    /// It took too long.
+    #[error("it took longer than {} minutes", ATTEMPT.as_secs() / 60)]
+    TooLong,
+    /// Some router did not follow.
+    #[error("a router does not follow")]
+    Routers,
+    /// A key could not be made, sealed or opened.
+    #[error("a private key cannot be used: {0}")]
+    Key(String),
+    /// The ledger has no answer.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<instant_acme::Error> for AcmeError {
+    fn from(error: instant_acme::Error) -> Self {
+        match error {
+            instant_acme::Error::Api(problem) => Self::Refused(words(&problem)),
+            other => Self::Unreachable(shown(&other.to_string())),
+        }
+    }
+}
+
+impl From<sqlx::Error> for AcmeError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+impl From<SealError> for AcmeError {
+    fn from(error: SealError) -> Self {
+        Self::Key(error.to_string())
+    }
+}
+
+impl From<CertError> for AcmeError {
+    fn from(error: CertError) -> Self {
+        match error {
+            CertError::Db(error) => Self::Db(error),
+            other => Self::Refused(other.to_string()),
+        }
+    }
+}
+
+/// What an authority said, as text that does no harm.
+fn words(problem: &instant_acme::Problem) -> String {
+    let detail = problem.detail.as_deref().or(problem.r#type.as_deref()).unwrap_or("it says no more than no");
+    shown(detail)
+}
+
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_WORDS).collect()
+}
+
+/// What every attempt needs.
+#[derive(Clone)]
+struct Fetcher {
+    platform: Platform,
+    authority: Arc<Authority>,
+    account: Arc<Mutex<Option<instant_acme::Account>>>,
+    places: Arc<Semaphore>,
+    /// Domains that are worked on here.
+    busy: Arc<std::sync::Mutex<HashSet<String>>>,
+    /// Rung when an attempt has ended.
+    ended: Arc<Notify>,
+}
+
+/// Fetches and renews certificates until the process ends; never, without an authority.
+pub async fn run(platform: Platform) {
+    let Some(authority) = platform.options.authority.clone() else {
+        return std::future::pending().await;
+    };
+    let fetcher = Fetcher {
+        platform,
+        authority: Arc::new(authority),
+        account: Arc::default(),
+        places: Arc::new(Semaphore::new(WORKERS)),
+        busy: Arc::default(),
+        ended: Arc::default(),
+    };
+    let mut hearing = fetcher.platform.signals.hear();
+    loop {
+        let wait = match fetcher.look().await {
+            Ok(wait) => wait.min(LOOK),
+            Err(error) => {
+                tracing::warn!(%error, "cannot see which domains need certificates; looking again soon");
+                LOOK
+            }
+        };
+        tokio::select! {
+            () = hearing.wait_for(wait, |signal| signal == Signal::Routes) => {}
+            () = fetcher.ended.notified() => {}
+        }
+    }
+}
+
+impl Fetcher {
+    /// Starts on every domain that is due; gives how long until another is.
+    async fn look(&self) -> Result<Duration, DbError> {
+        let mut db = self.platform.pool.acquire().await?;
+        db::acme::sweep(&mut db).await?;
+        for due in self.list_due(&mut db).await? {
+            if !is_public(&self.platform.options.host(&due.domain)) || self.busy().contains(&due.domain) {
+                continue;
+            }
+            // The others are found again: what is due stays so until somebody has worked on it.
+            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { break };
+            self.busy().insert(due.domain.clone());
+            let fetcher = self.clone();
+            tokio::spawn(async move {
+                match fetcher.work(&due).await {
+                    Ok(()) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, domain = due.domain, "a certificate could not be fetched; trying again");
+                        tokio::time::sleep(BREATH).await;
+                    }
+                }
+                fetcher.busy().remove(&due.domain);
+                drop(place);
+                fetcher.ended.notify_one();
+            });
+        }
+        let next = db::acme::next_due(&mut db).await?;
+        let left = next.and_then(|next| (next - Utc::now()).to_std().ok());
+        Ok(left.unwrap_or(LOOK).max(Duration::from_millis(100)))
+    }
+
+    /// Domains that are due, as far as an authority could reach them.
+    async fn list_due(&self, db: &mut PgConnection) -> Result<Vec<Due>, DbError> {
+        let subdomains = is_public(&format!("app.{}", self.platform.options.domain));
+        db::acme::list_due(db, subdomains).await
+    }
+
+    fn busy(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works on a domain, unless another controller does.
+    async fn work(&self, due: &Due) -> Result<(), DbError> {
+        // A connection of its own: the lock ends with it, whatever becomes of us.
+        let mut lock = PgConnection::connect_with(&self.platform.pool.connect_options()).await?;
+        if !db::acme::try_lock(&mut lock, &due.domain).await? {
+            tokio::time::sleep(BREATH).await;
+            return Ok(());
+        }
+        let still_due = self.list_due(&mut lock).await?.into_iter().any(|now| now.domain == due.domain);
+        if still_due {
+            let attempt = tokio::time::timeout(ATTEMPT, Box::pin(order::fetch(self, due)));
+            let outcome = attempt.await.unwrap_or(Err(AcmeError::TooLong));
+            self.note(&mut lock, due, outcome).await?;
+        }
+        lock.close().await?;
+        Ok(())
+    }
+
+    /// Notes how an attempt ended.
+    async fn note(
+        &self,
+        db: &mut PgConnection,
+        due: &Due,
+        outcome: Result<DateTime<Utc>, AcmeError>,
+    ) -> Result<(), DbError> {
+        let now = Utc::now();
+        let error = match outcome {
+            Ok(renewal) => return db::acme::set_attempt(db, &due.domain, 0, renewal.min(now + AGAIN)).await,
+            Err(AcmeError::Unwanted) => return db::acme::set_attempt(db, &due.domain, 0, now + LOOK).await,
+            Err(AcmeError::Db(error)) => return Err(error),
+            Err(error) => error,
+        };
+        // It may be the account that is wrong: the authority may have forgotten it.
+        *self.account.lock().await = None;
+        let before = db::acme::order(db, &due.domain, &self.authority.directory).await?;
+        let wait = self.wait_after(before.failures);
+        if matches!(error, AcmeError::Refused(_)) {
+            // Of an order that was refused nothing can come any more.
+            db::acme::set_order(db, &due.domain, None).await?;
+        }
+        db::acme::set_attempt(db, &due.domain, before.failures.saturating_add(1), now + wait).await?;
+        let host = self.platform.options.host(&due.domain);
+        let ends = due.expires.map(|expires| (expires - now).num_days()).filter(|days| *days < SOON);
+        let ends = ends.map(|days| format!("; the one that serves ends in {} days", days.max(0))).unwrap_or_default();
+        let text = format!("no certificate for {host}: {error}; trying again in {}{ends}", spoken(wait));
+        let level = if ends.is_empty() { Level::Warn } else { Level::Error };
+        db::events::insert(db, due.app, level, &text).await
+    }
+
+    /// Doubles with each failure, and differs a little from domain to domain.
+    fn wait_after(&self, failures: i32) -> Duration {
+        let doubled = 2_u32.saturating_pow(u32::try_from(failures).unwrap_or(0).min(20));
+        let longest = self.authority.retry.saturating_mul(doubled).min(LONGEST_WAIT);
+        longest.mul_f64(rand::random_range(0.8..=1.0))
+    }
+}
+
+fn spoken(wait: Duration) -> String {
+    match wait.as_secs() {
+        seconds @ 0..120 => format!("{seconds} seconds"),
+        seconds @ 120..7200 => format!("{} minutes", seconds / 60),
+        seconds => format!("{} hours", seconds / 3600),
+    }
+}
+
+/// Whether an authority could reach a host at all.
+fn is_public(host: &str) -> bool {
+    host.contains('.') && !host.ends_with(".localhost") && !host.contains('*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_this_machine_are_not_asked_for() {
+        for (host, public) in [("a.localhost", false), ("localhost", false), ("*.a.test", false), ("www.a.test", true)]
+        {
+            assert_eq!(is_public(host), public, "{host}");
+        }
+    }
+
+    #[test]
+    fn words_from_elsewhere_are_harmless() {
+        let problem = instant_acme::Problem {
+            r#type: None,
+            detail: Some(format!("a\u{1b}[2J\nb{}", "x".repeat(1000))),
+            status: None,
+            subproblems: Vec::new(),
+        };
+        let told = words(&problem);
+        assert!(told.starts_with("a [2J bx") && told.len() == LONGEST_WORDS, "{told}");
+    }
+
+    #[test]
+    fn waits_are_spoken() {
+        for (seconds, text) in [(5, "5 seconds"), (300, "5 minutes"), (7300, "2 hours")] {
+            assert_eq!(spoken(Duration::from_secs(seconds)), text);
+        }
+    }
+}

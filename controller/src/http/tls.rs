@@ -1,0 +1,80 @@
+//! How visitors of an app come by TLS (contract §1.12). Answers come when the routers follow.
+
+use axum::{Json, extract::State};
+use http::StatusCode;
+use paas_api::tls::{Hsts, Tls};
+
+use super::{
+    Api,
+    access::{AppAccess, Level},
+    body::Fields,
+    error::Answer,
+    router::Routes,
+    settings::{boolean, until_served},
+};
+use crate::{db, deploy::tls};
+
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes.get(Level::App, "/v2/apps/{app}/tls", show).post(Level::App, "/v2/apps/{app}/tls", change)
+}
+
+/// Text for a client who asks for certificates where nobody gives them.
+const NO_AUTHORITY: &str =
+    "This platform fetches no certificates: its operator has not chosen an authority (--acme-directory).";
+
+async fn current(api: &Api, access: &AppAccess) -> Answer<Tls> {
+    let stored = tls::get(api.platform(), access.app.id).await?;
+    Ok(Tls {
+        uuid: stored.uuid,
+        app: access.app.name.clone(),
+        owner: access.app.owner.to_string(),
+        created: stored.created.into(),
+        updated: stored.updated.into(),
+        https_enforced: stored.tls.https_enforced,
+        hsts: stored.tls.hsts,
+        certs_auto_enabled: stored.tls.certs_auto_enabled,
+    })
+}
+
+async fn show(access: AppAccess, State(api): State<Api>) -> Answer<Json<Tls>> {
+    Ok(Json(current(&api, &access).await?))
+}
+
+async fn change(access: AppAccess, State(api): State<Api>, mut fields: Fields) -> Answer<(StatusCode, Json<Tls>)> {
+    let https_enforced = boolean(&mut fields, "https_enforced");
+    let certs_auto_enabled = boolean(&mut fields, "certs_auto_enabled");
+    let hsts = hsts(&mut fields);
+    if certs_auto_enabled == Some(true) && api.options().authority.is_none() {
+        fields.refuse("certs_auto_enabled", NO_AUTHORITY);
+    }
+    fields.check()?;
+    let changed = |before: db::tls::Tls| db::tls::Tls {
+        https_enforced: https_enforced.or(before.https_enforced),
+        hsts: match hsts {
+            Words::Stay => before.hsts,
+            Words::Become(hsts) => hsts,
+        },
+        certs_auto_enabled: certs_auto_enabled.unwrap_or(before.certs_auto_enabled),
+    };
+    let version = tls::change(api.platform(), &access.user, &access.app, changed).await?;
+    until_served(&api, version).await?;
+    Ok((StatusCode::CREATED, Json(current(&api, &access).await?)))
+}
+
+/// What becomes of the words for browsers.
+enum Words {
+    Stay,
+    Become(Option<Hsts>),
+}
+
+fn hsts(fields: &mut Fields) -> Words {
+    let Some(value) = fields.take("hsts") else { return Words::Stay };
+    if let Ok(hsts) = serde_json::from_value(value) {
+        return Words::Become(hsts);
+    }
+    fields.refuse(
+        "hsts",
+        r#"Expected null, or seconds and flags such as {"max_age":15552000,"include_subdomains":false,"preload":false}."#,
+    );
+    Words::Stay
+}
