@@ -7,7 +7,7 @@ export SQLX_OFFLINE := true
 
 binaries := -p paas-cli -p paas-controller -p paas-builder -p paas-router
 
-.PHONY: help setup demo test up build lint bench soak
+.PHONY: help setup demo test fuzz up build lint bench soak
 .DEFAULT_GOAL := help
 
 help: ## Print these lines
@@ -22,6 +22,10 @@ demo: ## Start the platform and show a git push going live (DEMO_EXIT=1: end aft
 test: setup ## Run every test
 	cargo test --locked --workspace --no-run
 	tests/with-postgres cargo test --locked --workspace --no-fail-fast
+
+fuzz: setup ## Ask the API all that its description allows, and more (FUZZ_SECONDS=75, FUZZ_SEED=…)
+	cargo build --locked -p paas-controller
+	tests/fuzz/run
 
 up: setup build ## Start the platform on this machine: paas up (arguments in UP=)
 	target/release/paas up $(UP)

@@ -3,7 +3,7 @@
 use clap::{ArgAction, Args, Subcommand};
 use paas_api::{
     Secret,
-    auth::{ChangePassword, Login, Register, Token, User},
+    auth::{self, ChangePassword, Login, Register, Token, User},
     client::Client,
 };
 use reqwest::StatusCode;
@@ -288,8 +288,13 @@ async fn regenerate(arguments: Regenerate, context: &Context) -> Result<(), Erro
     let path = "/v2/auth/tokens/";
     let other = arguments.username.as_ref().filter(|username| **username != session.profile.username);
     match (other, arguments.all) {
-        (Some(username), _) => session.post_for_nothing(path, &json!({"username": username})).await?,
-        (None, true) => session.post_for_nothing(path, &json!({"all": true})).await?,
+        (Some(username), _) => {
+            let of = auth::Regenerate { username: Some(username.clone()), all: None };
+            session.post_for_nothing(path, &of).await?;
+        }
+        (None, true) => {
+            session.post_for_nothing(path, &auth::Regenerate { username: None, all: Some(true) }).await?;
+        }
         (None, false) => {
             let token: Token = session.post(path, &json!({})).await?;
             session.profile.token = token.token;

@@ -9,6 +9,7 @@ use crate::{AppName, ProcessType, Timestamp};
 
 /// An app as the API shows one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct App {
     /// Stable over a rename.
     pub uuid: Uuid,
@@ -34,28 +35,35 @@ pub struct App {
 
 /// `POST /v2/apps`.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CreateApp {
     /// Wanted name; the controller draws one when absent.
+    #[cfg_attr(feature = "schema", schema(pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
 }
 
 /// `POST /v2/apps/<id>`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Transfer {
     /// Name of the new owner.
+    #[cfg_attr(feature = "schema", schema(min_length = 1, max_length = 150))]
     pub owner: String,
 }
 
 /// `POST /v2/apps/<id>/run`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Run {
     /// Command line, for a shell to read.
+    #[cfg_attr(feature = "schema", schema(min_length = 1))]
     pub command: String,
 }
 
 /// What a one-off process came to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Ran {
     /// How it ended.
     pub exit_code: i32,
@@ -65,6 +73,7 @@ pub struct Ran {
 
 /// A domain of an app (contract §1.9).
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Domain {
     /// Name of the owner.
     pub owner: String,

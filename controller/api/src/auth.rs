@@ -9,6 +9,7 @@ use crate::{Secret, Timestamp};
 
 /// A user as the API shows one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct User {
     /// May be empty.
     #[serde(default)]
@@ -41,8 +42,10 @@ pub struct User {
 
 /// `POST /v2/auth/register`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Register {
     /// Wanted name.
+    #[cfg_attr(feature = "schema", schema(pattern = "^[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]{0,149}$"))]
     pub username: String,
     /// Wanted password.
     pub password: Secret,
@@ -57,6 +60,7 @@ pub struct Register {
 
 /// `POST /v2/auth/login/`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Login {
     /// Name.
     pub username: String,
@@ -66,13 +70,27 @@ pub struct Login {
 
 /// Answer of a login or of `POST /v2/auth/tokens/`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Token {
     /// Forty hexadecimal digits; shown this once, kept only as a hash.
     pub token: Secret,
 }
 
+/// `POST /v2/auth/tokens/`.
+#[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Regenerate {
+    /// Another user's name; administrators only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Everybody's, when it is there at all; administrators only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all: Option<bool>,
+}
+
 /// A token as `GET /v2/tokens` shows it; beyond the contract.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TokenShown {
     /// Its id.
     pub id: Uuid,
@@ -88,6 +106,7 @@ pub struct TokenShown {
 
 /// `POST /v2/tokens`; beyond the contract.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CreateToken {
     /// Wanted name, unique among the user's.
     pub name: TokenName,
@@ -95,6 +114,7 @@ pub struct CreateToken {
 
 /// Answer of `POST /v2/tokens`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CreatedToken {
     /// Its id.
     pub id: Uuid,
@@ -108,6 +128,7 @@ pub struct CreatedToken {
 
 /// `DELETE /v2/auth/cancel`.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Cancel {
     /// Another user's name; administrators only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +137,7 @@ pub struct Cancel {
 
 /// `POST /v2/auth/passwd`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ChangePassword {
     /// Another user's name; administrators only.
     #[serde(skip_serializing_if = "Option::is_none")]

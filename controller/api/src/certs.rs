@@ -6,6 +6,7 @@ use crate::{Secret, Timestamp};
 
 /// A certificate as the API shows one: never its text, never its key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Certificate {
     /// Its number.
     pub id: i32,
@@ -40,6 +41,7 @@ pub struct Certificate {
 
 /// `POST /v2/certs`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct NewCertificate {
     /// Wanted name.
     pub name: String,
@@ -51,6 +53,7 @@ pub struct NewCertificate {
 
 /// `POST /v2/certs/<name>/domain/`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Attach {
     /// Domain of an app.
     pub domain: String,

@@ -14,8 +14,12 @@ pub type Texts = BTreeMap<String, String>;
 /// Texts to set or, with `None`, to unset.
 pub type ChangedTexts = BTreeMap<String, Option<String>>;
 
+/// Probes to set or, with `None`, to unset, by process type and kind.
+pub type ChangedProbes = BTreeMap<String, Option<BTreeMap<String, Option<Probe>>>>;
+
 /// A config as the API shows one.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Config {
     /// Its id.
     pub uuid: Uuid,
@@ -29,30 +33,38 @@ pub struct Config {
     pub updated: Timestamp,
     /// The variables.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub values: Texts,
     /// Memory limits by process type, such as `512M` or `256M/1G`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub memory: Texts,
     /// CPU limits by process type, such as `500m` or `250m/1`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub cpu: Texts,
     /// Labels that the machine of the app's processes shall have.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub tags: Texts,
     /// Credentials of a private registry: `username`, `password`, `hostname`.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub registry: Texts,
     /// Probes by process type; those of `web/cmd` hold for `web` and for `cmd`.
     #[serde(default)]
     pub healthcheck: BTreeMap<String, Probes>,
     /// Seconds between SIGTERM and SIGKILL, by process type.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub termination_grace_period: Texts,
     /// Command line that runs in a process's container right after its start, by process type.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub lifecycle_post_start: Texts,
     /// Command line that runs in a process's container before SIGTERM, by process type.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub lifecycle_pre_stop: Texts,
 }
 
@@ -69,33 +81,43 @@ impl std::fmt::Debug for Config {
 
 /// `POST /v2/apps/<id>/config`: what is `None` is unset, what is not named stays as it is.
 #[derive(Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ChangeConfig {
     /// Variables.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub values: ChangedTexts,
     /// Memory limits by process type.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub memory: ChangedTexts,
     /// CPU limits by process type.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub cpu: ChangedTexts,
     /// Labels of machines.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub tags: ChangedTexts,
     /// Credentials of a private registry.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub registry: ChangedTexts,
     /// Probes by process type, or by process type and kind: [`LIVENESS`], [`READINESS`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub healthcheck: BTreeMap<String, Option<BTreeMap<String, Option<Probe>>>>,
+    #[cfg_attr(feature = "schema", schema(inline))]
+    pub healthcheck: ChangedProbes,
     /// Seconds between SIGTERM and SIGKILL, by process type.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub termination_grace_period: ChangedTexts,
     /// Hook after start, by process type.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub lifecycle_post_start: ChangedTexts,
     /// Hook before stop, by process type.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub lifecycle_pre_stop: ChangedTexts,
 }
 
@@ -106,6 +128,7 @@ pub const READINESS: &str = "readinessProbe";
 
 /// The probes of a process type (contract §2.9).
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Probes {
     /// Whether a process must be started again.
     #[serde(rename = "livenessProbe", skip_serializing_if = "Option::is_none")]
@@ -117,6 +140,7 @@ pub struct Probes {
 
 /// One probe, in Kubernetes' words. What is not known here is kept, not used.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Probe {
     /// Runs a command in the container: good when it ends with 0.
@@ -150,6 +174,7 @@ pub struct Probe {
 
 /// A command to run in a container.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ExecAction {
     /// Program and arguments.
     pub command: Vec<String>,
@@ -160,6 +185,7 @@ pub struct ExecAction {
 
 /// A page to ask for.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HttpGetAction {
     /// Port; the variable PORT when absent, as in probes that were made of `HEALTHCHECK_URL`.
@@ -184,6 +210,7 @@ pub struct HttpGetAction {
 
 /// A header of a probe.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HttpHeader {
     /// Its name.
     pub name: String,
@@ -193,6 +220,7 @@ pub struct HttpHeader {
 
 /// A port to connect to.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TcpSocketAction {
     /// Port.
     pub port: u16,

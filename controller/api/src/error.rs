@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The four shapes an error body can have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum ErrorBody {
     /// A business rule: `{"detail":"…"}`.

@@ -9,6 +9,7 @@ use crate::{AppName, BranchName, CommitSha, Username, releases::Version};
 
 /// `GET /v2/hooks/key/<fingerprint>`; the fingerprint in MD5 or in SHA-256 form.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct KeyOwner {
     /// Whose key it is.
     pub username: Username,
@@ -19,6 +20,7 @@ pub struct KeyOwner {
 /// `GET /v2/hooks/access/<fingerprint>/<app>`, ours: 404 when there is no such key, no such app, or no right to it; the
 /// three read the same.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Access {
     /// Whose key it is.
     pub username: Username,
@@ -32,6 +34,7 @@ pub struct Access {
 
 /// `POST /v2/hooks/build`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct BuildHook {
     /// Who pushed.
     pub receive_user: Username,
@@ -49,6 +52,7 @@ pub struct BuildHook {
 
 /// Answer to [`BuildHook`] once the deployment has ended well.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Deployed {
     /// The new release.
     pub release: Version,
@@ -59,6 +63,7 @@ pub struct Deployed {
 
 /// `POST /v2/hooks/config`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ConfigHook {
     /// Who pushed.
     pub receive_user: Username,
@@ -69,6 +74,7 @@ pub struct ConfigHook {
 /// One line of a followed deployment: what a POST that deploys answers, line by line, to a client that accepts
 /// [`crate::NDJSON`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
     /// What goes on, in words.

@@ -10,6 +10,7 @@ use crate::{NameError, Timestamp};
 
 /// A key as the API shows one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Key {
     /// Its id in the database.
     pub uuid: Uuid,
@@ -32,8 +33,10 @@ pub struct Key {
 
 /// `POST /v2/keys`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CreateKey {
     /// Wanted name.
+    #[cfg_attr(feature = "schema", schema(min_length = 1, max_length = 128))]
     pub id: String,
     /// OpenSSH one-line text.
     pub public: String,

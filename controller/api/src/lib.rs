@@ -2,7 +2,7 @@
 //!
 //! Everything that crosses a process boundary is a type of this crate. A name ([`AppName`], [`ProcessType`], …) can only
 //! be had by parsing, so a value of it is valid wherever it is met. The feature `client` adds a typed HTTP client, the
-//! feature `hold` the rendezvous that crash tests use.
+//! feature `hold` the rendezvous that crash tests use, the feature `schema` the types' descriptions for an `OpenAPI` document.
 
 #![deny(missing_docs)]
 

@@ -69,6 +69,7 @@ fn is_lower_or_digit(c: char) -> bool {
 
 name!(
     /// The id of an app: a DNS label that starts with a letter (contract §2.1).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(pattern = "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"))]
     AppName,
     |text| {
         if text.is_empty() {
@@ -90,6 +91,7 @@ name!(
 
 name!(
     /// A process type of a Procfile, such as `web` (contract §2.7).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
     ProcessType,
     |text| {
         let legal = !text.is_empty()
@@ -122,6 +124,7 @@ impl ProcessType {
 
 name!(
     /// The name of a certificate (contract §2.10).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     CertName,
     |text| {
         if text.is_empty() {
@@ -140,6 +143,7 @@ name!(
 
 name!(
     /// The name of a user (contract §2.2).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     Username,
     |text| {
         if text.is_empty() {
@@ -159,6 +163,7 @@ name!(
 
 name!(
     /// The name that a user gives a token, unlike any token's id.
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"))]
     TokenName,
     |text| {
         let legal = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
@@ -178,6 +183,7 @@ name!(
 
 name!(
     /// The name of a config variable (contract §2.4).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,252}$"))]
     ConfigKey,
     |text| {
         let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
@@ -191,6 +197,7 @@ name!(
 
 name!(
     /// A full or short commit id: 7 to 40 lower-case hexadecimal digits (contract §2.10, §5.3).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(pattern = "^[0-9a-f]{7,40}$"))]
     CommitSha,
     |text| {
         if (7..=40).contains(&text.len()) && text.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c)) {
@@ -210,6 +217,7 @@ impl CommitSha {
 
 name!(
     /// A branch name that git would take (the parts of `git check-ref-format` that matter here).
+    #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
     BranchName,
     |text| {
         let bad = text.is_empty()
@@ -228,6 +236,7 @@ name!(
 
 /// The number of a release: 1, 2, … within an app; written `v3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct ReleaseVersion(i32);
 

@@ -6,6 +6,7 @@ use crate::{ProcessType, Timestamp};
 
 /// One running process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Pod {
     /// Its name, unique on the platform.
     pub name: String,
@@ -22,6 +23,7 @@ pub struct Pod {
 
 /// The list of them; not paged.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Pods {
     /// The pods.
     pub results: Vec<Pod>,

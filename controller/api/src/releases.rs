@@ -7,6 +7,7 @@ use crate::{AppName, ReleaseVersion, Timestamp};
 
 /// A release as the API shows one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Release {
     /// Its id.
     pub uuid: Uuid,
@@ -36,6 +37,7 @@ pub struct Release {
 
 /// `POST /v2/apps/<id>/releases/rollback`.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Rollback {
     /// Release to go back to; the one before when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +46,7 @@ pub struct Rollback {
 
 /// A number of a release, in an object.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Version {
     /// The number.
     pub version: ReleaseVersion,

@@ -21,6 +21,7 @@ pub const LONGEST_MESSAGE: usize = 256 << 10;
 
 /// `POST /v2/apps/<app>/runs`: starts a process that nobody takes part in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Detach {
     /// Command line, for the shell of the image to read.
     pub command: String,
@@ -28,6 +29,7 @@ pub struct Detach {
 
 /// A one-off process that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OneOff {
     /// Its name, unique on the platform.
     pub name: String,
@@ -45,6 +47,7 @@ pub struct OneOff {
 
 /// The list of them; not paged.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OneOffs {
     /// The processes, oldest first.
     pub results: Vec<OneOff>,
@@ -54,6 +57,7 @@ pub struct OneOffs {
 
 /// What a client that takes part begins with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Start {
     /// Command line, for the shell of the image to read.
     pub command: String,
@@ -67,6 +71,7 @@ pub struct Start {
 
 /// A terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Terminal {
     /// Its size.
     #[serde(flatten)]
@@ -78,6 +83,7 @@ pub struct Terminal {
 
 /// The size of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Size {
     /// Width.
     pub columns: u16,
@@ -87,6 +93,7 @@ pub struct Size {
 
 /// A signal for a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Signal {
     /// As Ctrl-C sends it.
     #[serde(rename = "INT")]
@@ -104,6 +111,7 @@ pub enum Signal {
 
 /// What a client tells, beside what the process reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ToProcess {
     /// There is no more to read.
@@ -116,6 +124,7 @@ pub enum ToProcess {
 
 /// What the controller tells, beside what the process writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FromProcess {
     /// It runs, under this name.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A password, token or key: serialises as itself, prints as `[secret]`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct Secret(String);
 

@@ -10,6 +10,7 @@ use crate::{AppName, Timestamp};
 
 /// An app's settings as the API shows them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Settings {
     /// Their id.
     pub uuid: Uuid,
@@ -37,6 +38,7 @@ pub struct Settings {
 
 /// `POST /v2/apps/<app>/settings`: what is absent stays as it is.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ChangeSettings {
     /// Whether visitors get the maintenance page.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +53,7 @@ pub struct ChangeSettings {
 
 /// The whitelist, and what is added to it or taken away.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Whitelist {
     /// Addresses and networks.
     pub addresses: Vec<String>,
@@ -58,7 +61,9 @@ pub struct Whitelist {
 
 /// `POST /v2/apps/<app>/domains`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AddDomain {
     /// Host name; one without a dot is a subdomain of the platform.
+    #[cfg_attr(feature = "schema", schema(pattern = "^[a-z]([a-z0-9]{0,30})(\\.[a-z]{1,20}){0,3}$"))]
     pub domain: String,
 }

@@ -7,6 +7,7 @@ use crate::{AppName, Timestamp};
 
 /// An app's TLS settings as the API shows them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Tls {
     /// Their id.
     pub uuid: Uuid,
@@ -30,6 +31,7 @@ pub struct Tls {
 
 /// What a browser is told to remember of a host: that it is to be visited by TLS alone (RFC 6797).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Hsts {
     /// For how many seconds; 0 makes it forget.
@@ -50,6 +52,7 @@ fn half_a_year() -> u32 {
 
 /// `POST /v2/apps/<app>/tls`: what is absent stays as it is.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ChangeTls {
     /// Whether visitors who come without TLS are sent to it.
     #[serde(skip_serializing_if = "Option::is_none")]

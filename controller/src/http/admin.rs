@@ -5,13 +5,17 @@ use axum::{
     extract::{Path, State},
 };
 use http::StatusCode;
-use paas_api::{Page, auth, perms::Administrator};
+use paas_api::{
+    Page, auth,
+    perms::{Administrator, Grant},
+};
 
 use super::{
     Api,
     access::{Admin, Level},
     auth::{get, show},
     body::Fields,
+    describe::{nothing, one},
     error::{Answer, ApiError},
     page::Paging,
     router::Routes,
@@ -21,9 +25,20 @@ use crate::db::users;
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::Admin, "/v2/users", list)
+        .says("All users, by name")
+        .lists::<auth::User>()
         .get(Level::Admin, "/v2/admin/perms", list_administrators)
+        .says("All administrators, by name")
+        .lists::<Administrator>()
         .post(Level::Admin, "/v2/admin/perms", promote)
+        .says("Makes a user an administrator")
+        .takes(one::<Grant>)
+        .gives(201, nothing)
+        .refuses(&[404])
         .delete(Level::Admin, "/v2/admin/perms/{username}", demote)
+        .says("Makes an administrator a user like others")
+        .gives(204, nothing)
+        .refuses(&[409])
 }
 
 async fn list(_: Admin, State(api): State<Api>, paging: Paging) -> Answer<Json<Page<auth::User>>> {

@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use http::StatusCode;
 use paas_api::{
     AppName, Page, ProcessType,
-    apps::{App as Shown, Ran},
+    apps::{App as Shown, CreateApp, Ran, Run, Transfer},
 };
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ use super::{
     access::{AppAccess, AppOwner, Authenticated, Level, is_master},
     auth::get,
     body::Fields,
+    describe::{by_name, nothing, one},
     error::{Answer, ApiError, FORBIDDEN},
     follow::{self, Recorded, Wish},
     page::Paging,
@@ -39,14 +40,34 @@ use crate::{
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::User, "/v2/apps", list)
+        .says("The apps that the caller may use, by name")
+        .lists::<Shown>()
         .post(Level::User, "/v2/apps", create)
+        .says("Makes an app of the caller's, with a name of its own when none is given")
+        .may_take(one::<CreateApp>)
+        .gives(201, one::<Shown>)
+        .refuses(&[409])
         .get(Level::App, "/v2/apps/{app}", show_one)
+        .says("One app")
+        .gives(200, one::<Shown>)
         .post(Level::App, "/v2/apps/{app}", transfer)
+        .says("Gives the app to another user")
+        .may_take(one::<Transfer>)
+        .gives(200, nothing)
         .delete(Level::AppOwner, "/v2/apps/{app}", destroy)
+        .says("Destroys the app and all that is of it")
+        .gives(204, nothing)
         .patient()
         .post(Level::App, "/v2/apps/{app}/scale", scale)
-        .patient()
+        .says("Sets how many processes of each type run")
+        .takes(by_name::<u32>)
+        .gives(204, nothing)
+        .deploys()
         .post(Level::App, "/v2/apps/{app}/run", run)
+        .says("Runs a command in a process of its own until it ends")
+        .takes(one::<Run>)
+        .gives(200, one::<Ran>)
+        .refuses(&[409])
         .patient()
 }
 

@@ -17,6 +17,7 @@ use super::{
     access::{Authenticated, Level, Maybe, token_hash},
     body::Fields,
     client,
+    describe::{anything, nothing, object, one},
     error::{Answer, ApiError, FORBIDDEN},
     passwords,
     router::Routes,
@@ -30,11 +31,32 @@ use crate::{
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .post(Level::Anonymous, "/v2/auth/register", register)
+        .says("Makes a user; the first one is the administrator")
+        .takes(one::<auth::Register>)
+        .gives(201, one::<auth::User>)
+        .refuses(&[403])
         .post(Level::Anonymous, "/v2/auth/login", log_in)
+        .says("Makes a token of the user with that password")
+        .takes(one::<auth::Login>)
+        .gives(200, one::<auth::Token>)
         .get(Level::User, "/v2/auth/whoami", who_am_i)
+        .says("The user whose token it is")
+        .gives(200, one::<auth::User>)
         .post(Level::User, "/v2/auth/passwd", change_password)
+        .says("Sets a password, one's own or as an administrator another's")
+        .takes(one::<auth::ChangePassword>)
+        .gives(200, object)
+        .refuses(&[403, 404])
         .delete(Level::User, "/v2/auth/cancel", cancel)
+        .says("Removes a user, oneself or as an administrator another")
+        .may_take(one::<auth::Cancel>)
+        .gives(204, nothing)
+        .refuses(&[403, 404, 409])
         .post(Level::User, "/v2/auth/tokens", regenerate)
+        .says("Replaces all tokens of a user by a new one; with `all`, removes everybody's")
+        .may_take(one::<auth::Regenerate>)
+        .gives(200, anything)
+        .refuses(&[403, 404])
 }
 
 /// A user as the API shows one.

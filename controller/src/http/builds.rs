@@ -8,7 +8,7 @@ use axum::{
 use http::StatusCode;
 use paas_api::{
     AppName, CommitSha, Page, ProcessType,
-    builds::{Build as Shown, Procfile},
+    builds::{Build as Shown, CreateBuild, Procfile},
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use super::{
     Api,
     access::{AppAccess, Level},
     body::Fields,
+    describe::one,
     error::{Answer, ApiError},
     follow::{self, Recorded, Wish},
     page::Paging,
@@ -31,9 +32,16 @@ use crate::{
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::App, "/v2/apps/{app}/builds", list)
+        .says("The app's builds, newest first")
+        .lists::<Shown>()
         .post(Level::App, "/v2/apps/{app}/builds", create)
-        .patient()
+        .says("Makes a build of an image: a release")
+        .takes(one::<CreateBuild>)
+        .gives(201, one::<Shown>)
+        .deploys()
         .get(Level::App, "/v2/apps/{app}/builds/{uuid}", show_one)
+        .says("One build")
+        .gives(200, one::<Shown>)
 }
 
 const NONE: ApiError = ApiError::NotFound("Build");

@@ -6,12 +6,16 @@ use axum::{
 };
 use chrono::Utc;
 use http::StatusCode;
-use paas_api::{CertName, Page, Secret, certs::Certificate};
+use paas_api::{
+    CertName, Page, Secret,
+    certs::{Attach, Certificate, NewCertificate},
+};
 
 use super::{
     Api,
     access::{Authenticated, Level},
     body::Fields,
+    describe::{nothing, one},
     error::{Answer, ApiError, FORBIDDEN},
     page::Paging,
     router::Routes,
@@ -26,11 +30,28 @@ use crate::{
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::User, "/v2/certs", list)
+        .says("The caller's certificates, and those on domains of apps that the caller may change, by name")
+        .lists::<Certificate>()
         .post(Level::User, "/v2/certs", create)
+        .says("Adds a certificate with its key")
+        .takes(one::<NewCertificate>)
+        .gives(201, one::<Certificate>)
         .get(Level::User, "/v2/certs/{name}", show_one)
+        .says("One certificate, without its key")
+        .gives(200, one::<Certificate>)
         .delete(Level::User, "/v2/certs/{name}", delete)
+        .says("Takes a certificate from its domains and removes it")
+        .gives(204, nothing)
+        .refuses(&[403])
         .post(Level::User, "/v2/certs/{name}/domain", attach_to)
+        .says("Attaches a certificate to a domain of an app that the caller may use")
+        .takes(one::<Attach>)
+        .gives(201, nothing)
+        .refuses(&[403, 409])
         .delete(Level::User, "/v2/certs/{name}/domain/{domain}", detach_from)
+        .says("Takes a certificate from a domain")
+        .gives(204, nothing)
+        .refuses(&[403])
 }
 
 const NONE: ApiError = ApiError::NotFound("Certificate");

@@ -10,7 +10,7 @@ use axum::{
 use http::StatusCode;
 use paas_api::{
     ConfigKey, Secret,
-    config::{Config, Texts},
+    config::{ChangeConfig, Config, Texts},
 };
 use serde_json::{Map, Value};
 
@@ -18,6 +18,7 @@ use super::{
     Api,
     access::{AppAccess, Level},
     body::Fields,
+    describe::one,
     error::Answer,
     follow::{self, Recorded, Wish},
     router::Routes,
@@ -34,7 +35,16 @@ use crate::{
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
-    routes.get(Level::App, "/v2/apps/{app}/config", show).post(Level::App, "/v2/apps/{app}/config", change).patient()
+    routes
+        .get(Level::App, "/v2/apps/{app}/config", show)
+        .says("The config of the newest good release")
+        .gives(200, one::<Config>)
+        .post(Level::App, "/v2/apps/{app}/config", change)
+        .says("Changes the config: a release; what is null is unset, what is not there stays")
+        .takes(one::<ChangeConfig>)
+        .gives(201, one::<Config>)
+        .refuses(&[422])
+        .deploys()
 }
 
 async fn show(access: AppAccess, State(api): State<Api>) -> Answer<Json<Config>> {

@@ -5,12 +5,13 @@ use axum::{
     extract::{Path, State},
 };
 use http::StatusCode;
-use paas_api::{Page, apps::Domain};
+use paas_api::{Page, apps::Domain, settings::AddDomain};
 
 use super::{
     Api,
     access::{AppAccess, AppOwner, Level},
     body::Fields,
+    describe::{nothing, one},
     error::{Answer, ApiError},
     page::Paging,
     router::Routes,
@@ -23,11 +24,17 @@ use crate::{
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
-    routes.get(Level::App, "/v2/apps/{app}/domains", list).post(Level::App, "/v2/apps/{app}/domains", create).delete(
-        Level::AppOwner,
-        "/v2/apps/{app}/domains/{domain}",
-        delete,
-    )
+    routes
+        .get(Level::App, "/v2/apps/{app}/domains", list)
+        .says("The app's domains, by name")
+        .lists::<Domain>()
+        .post(Level::App, "/v2/apps/{app}/domains", create)
+        .says("Adds a domain, under which visitors reach the app")
+        .takes(one::<AddDomain>)
+        .gives(201, one::<Domain>)
+        .delete(Level::AppOwner, "/v2/apps/{app}/domains/{domain}", delete)
+        .says("Removes a domain")
+        .gives(204, nothing)
 }
 
 fn show(app: &App, domain: domains::Domain) -> Domain {

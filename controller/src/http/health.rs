@@ -6,17 +6,23 @@ use serde_json::{Value, json};
 use super::{
     Api,
     access::{Authenticated, Level},
+    describe::{html, object},
     error::Answer,
     router::Routes,
 };
 use crate::db;
 
 pub(super) fn routes(routes: Routes) -> Routes {
-    routes.get(Level::Anonymous, "/healthz", health).get(Level::Anonymous, "/readiness", readiness).get(
-        Level::User,
-        "/v2",
-        front_door,
-    )
+    routes
+        .get(Level::Anonymous, "/healthz", health)
+        .says("Whether the controller runs")
+        .gives(200, html)
+        .get(Level::Anonymous, "/readiness", readiness)
+        .says("Whether its database answers too")
+        .gives(200, html)
+        .get(Level::User, "/v2", front_door)
+        .says("Whether this is a controller, and the token is good")
+        .gives(200, object)
 }
 
 /// The process runs.

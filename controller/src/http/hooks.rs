@@ -11,7 +11,7 @@ use http::StatusCode;
 use paas_api::{
     AppName, Username,
     config::Config,
-    hooks::{Access, KeyOwner},
+    hooks::{Access, BuildHook, ConfigHook, KeyOwner},
     releases::Version,
 };
 use serde::Serialize;
@@ -24,6 +24,7 @@ use super::{
     auth::get,
     body::Fields,
     builds, config,
+    describe::{object, one},
     error::{Answer, ApiError, FORBIDDEN},
     follow::{Recorded, Wish},
     router::Routes,
@@ -36,12 +37,28 @@ use crate::{
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::Builder, "/v2/hooks/key/{fingerprint}", owner_of_key)
+        .says("Whose key it is, and what that user may push to")
+        .gives(200, one::<KeyOwner>)
         .get(Level::Builder, "/v2/hooks/access/{fingerprint}/{app}", access)
+        .says("Whether a key may push to an app")
+        .gives(200, one::<Access>)
         .get(Level::Builder, "/v2/hooks/keys/{app}", keys_of_app)
+        .says("The keys of all who may push to an app, by user")
+        .gives(200, object)
         .get(Level::Builder, "/v2/hooks/keys/{app}/{username}", keys_of_user)
+        .says("The keys with which one user may push to an app")
+        .gives(200, object)
         .post(Level::Builder, "/v2/hooks/build", build)
-        .patient()
+        .says("Records a build and deploys it: a release")
+        .takes(one::<BuildHook>)
+        .gives(200, object)
+        .refuses(&[404])
+        .deploys()
         .post(Level::Builder, "/v2/hooks/config", config_of_app)
+        .says("The config that a build of the app shall see")
+        .takes(one::<ConfigHook>)
+        .gives(200, one::<Config>)
+        .refuses(&[404])
 }
 
 /// Most apps that are told of a key's owner.

@@ -7,13 +7,14 @@ use axum::{
 use http::StatusCode;
 use paas_api::{
     Page,
-    keys::{Key, PublicKey},
+    keys::{CreateKey, Key, PublicKey},
 };
 
 use super::{
     Api,
     access::{Authenticated, Level},
     body::Fields,
+    describe::{nothing, one},
     error::{Answer, ApiError},
     page::Paging,
     router::Routes,
@@ -23,9 +24,18 @@ use crate::db::{self, keys};
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::User, "/v2/keys", list)
+        .says("The caller's keys, by name")
+        .lists::<Key>()
         .post(Level::User, "/v2/keys", create)
+        .says("Adds a key, with which the caller can push")
+        .takes(one::<CreateKey>)
+        .gives(201, one::<Key>)
         .get(Level::User, "/v2/keys/{id}", show_one)
+        .says("One of the caller's keys")
+        .gives(200, one::<Key>)
         .delete(Level::User, "/v2/keys/{id}", delete)
+        .says("Removes a key of the caller's")
+        .gives(204, nothing)
 }
 
 /// Longest text of a key: RSA with 16384 bits takes 2800 characters.

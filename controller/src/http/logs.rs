@@ -18,6 +18,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use super::{
     Api,
     access::{AppAccess, Level, TokenHash, revoked},
+    describe::{nothing, text},
     error::{Answer, ApiError},
     router::Routes,
 };
@@ -30,7 +31,14 @@ use crate::{
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
-    routes.get(Level::App, "/v2/apps/{app}/logs", logs).patient()
+    routes
+        .get(Level::App, "/v2/apps/{app}/logs", logs)
+        .says("What the platform did and what the processes said, oldest first; nothing when nobody said anything")
+        .asks(&["log_lines", "follow"])
+        .gives(200, text)
+        .gives(204, nothing)
+        .refuses(&[400])
+        .patient()
 }
 
 /// Lines when the client does not say.

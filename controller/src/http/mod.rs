@@ -21,6 +21,7 @@ mod builds;
 mod certs;
 mod client;
 mod config;
+pub mod describe;
 mod domains;
 pub mod error;
 mod follow;
@@ -29,6 +30,7 @@ mod health;
 mod hooks;
 mod keys;
 mod logs;
+pub mod openapi;
 mod page;
 mod passwords;
 mod perms;
@@ -137,6 +139,7 @@ fn all() -> router::Routes {
         tls::routes,
         hooks::routes,
         routes::routes,
+        openapi::routes,
     ]
     .into_iter()
     .fold(router::Routes::default(), |routes, add| add(routes))

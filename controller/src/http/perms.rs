@@ -5,24 +5,31 @@ use axum::{
     extract::{Path, State},
 };
 use http::StatusCode;
-use paas_api::perms::Collaborators;
+use paas_api::perms::{Collaborators, Grant};
 
 use super::{
     Api,
     access::{AppAccess, AppOwner, Level, is_master},
     auth::get,
     body::Fields,
+    describe::{nothing, one},
     error::{Answer, ApiError, FORBIDDEN},
     router::Routes,
 };
 use crate::db::collaborators;
 
 pub(super) fn routes(routes: Routes) -> Routes {
-    routes.get(Level::App, "/v2/apps/{app}/perms", list).post(Level::AppOwner, "/v2/apps/{app}/perms", create).delete(
-        Level::App,
-        "/v2/apps/{app}/perms/{username}",
-        delete,
-    )
+    routes
+        .get(Level::App, "/v2/apps/{app}/perms", list)
+        .says("The app's collaborators, by name")
+        .gives(200, one::<Collaborators>)
+        .post(Level::AppOwner, "/v2/apps/{app}/perms", create)
+        .says("Lets a user use the app")
+        .takes(one::<Grant>)
+        .gives(201, nothing)
+        .delete(Level::App, "/v2/apps/{app}/perms/{username}", delete)
+        .says("Takes that right away")
+        .gives(204, nothing)
 }
 
 async fn list(access: AppAccess, State(api): State<Api>) -> Answer<Json<Collaborators>> {

@@ -15,6 +15,7 @@ use paas_api::{
 use super::{
     Api,
     access::{AppAccess, Level},
+    describe::{each, one},
     error::Answer,
     follow::{self, Recorded, Wish},
     router::Routes,
@@ -31,14 +32,26 @@ use crate::{
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::App, "/v2/apps/{app}/pods", all)
+        .says("The app's processes, newest first")
+        .gives(200, one::<Pods>)
         .get(Level::App, "/v2/apps/{app}/pods/{type}", of_type)
+        .says("Those of a type")
+        .gives(200, one::<Pods>)
         .get(Level::App, "/v2/apps/{app}/pods/{type}/{name}", named)
+        .says("The one of that name")
+        .gives(200, one::<Pods>)
         .post(Level::App, "/v2/apps/{app}/pods/restart", restart_all)
-        .patient()
+        .says("Replaces all processes")
+        .gives(200, each::<Pod>)
+        .deploys()
         .post(Level::App, "/v2/apps/{app}/pods/{type}/restart", restart_type)
-        .patient()
+        .says("Replaces those of a type")
+        .gives(200, each::<Pod>)
+        .deploys()
         .post(Level::App, "/v2/apps/{app}/pods/{type}/{name}/restart", restart_one)
-        .patient()
+        .says("Replaces the one of that name")
+        .gives(200, each::<Pod>)
+        .deploys()
 }
 
 /// What is asked for: everything, a type, or a process of a type.

@@ -8,7 +8,7 @@ use axum::{
 use http::StatusCode;
 use paas_api::{
     AppName, Page, ReleaseVersion,
-    releases::{Release as Shown, Version},
+    releases::{Release as Shown, Rollback, Version},
 };
 use serde_json::Value;
 
@@ -16,6 +16,7 @@ use super::{
     Api,
     access::{AppAccess, Level},
     body::Fields,
+    describe::one,
     error::{Answer, ApiError},
     follow::{self, Recorded, Wish},
     page::Paging,
@@ -30,9 +31,16 @@ use crate::{
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::App, "/v2/apps/{app}/releases", list)
+        .says("The app's releases, newest first, those that failed among them")
+        .lists::<Shown>()
         .get(Level::App, "/v2/apps/{app}/releases/{version}", show_one)
+        .says("One release")
+        .gives(200, one::<Shown>)
         .post(Level::App, "/v2/apps/{app}/releases/rollback", rollback)
-        .patient()
+        .says("Goes back to a release, the one before when none is named: a release")
+        .may_take(one::<Rollback>)
+        .gives(201, one::<Version>)
+        .deploys()
 }
 
 fn show(app: &AppName, (release, failure): Outcome) -> Shown {

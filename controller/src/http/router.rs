@@ -16,7 +16,7 @@ use axum::{
 use http::{HeaderValue, Method};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Api, access::Level, error::ApiError, headers};
+use super::{Api, access::Level, describe::About, error::ApiError, headers};
 
 /// One route.
 #[derive(Debug, Clone)]
@@ -29,6 +29,12 @@ pub struct Route {
     pub level: Level,
     /// Whether it may take as long as a deployment, a process or a change does.
     pub patient: bool,
+    /// The file of its handler, which has the name of what it is about.
+    pub file: &'static str,
+    /// The name of its handler.
+    pub handler: &'static str,
+    /// What is said of it.
+    pub about: About,
 }
 
 /// Collects routes.
@@ -61,10 +67,15 @@ impl Routes {
 
     /// Lets the route that was added last take its time.
     pub(crate) fn patient(mut self) -> Self {
-        if let Some(route) = self.table.last_mut() {
+        if let Some(route) = self.last() {
             route.patient = true;
         }
         self
+    }
+
+    /// The route that was added last.
+    pub(super) fn last(&mut self) -> Option<&mut Route> {
+        self.table.last_mut()
     }
 
     fn add<H: Handler<T, Api>, T: 'static>(
@@ -75,7 +86,9 @@ impl Routes {
         path: &'static str,
         handler: H,
     ) -> Self {
-        self.table.push(Route { method, path, level, patient: false });
+        let mut names = std::any::type_name::<H>().rsplit("::");
+        let (name, file) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+        self.table.push(Route { method, path, level, patient: false, file, handler: name, about: About::default() });
         let routes = self.handlers.remove(path).unwrap_or_default();
         self.handlers.insert(path, routes.on(filter, handler));
         self

@@ -14,13 +14,25 @@ use super::{
     Api,
     access::{Level, Router},
     body::Fields,
+    describe::{nothing, object},
     error::{Answer, ApiError},
     router::Routes,
 };
 use crate::db::routing;
 
 pub(super) fn routes(routes: Routes) -> Routes {
-    routes.get(Level::Router, "/v2/router/table", table).patient().put(Level::Router, "/v2/router/routers/{id}", report)
+    routes
+        .get(Level::Router, "/v2/router/table", table)
+        .says("The routing table, once it differs from the one that the router has; nothing when that takes long")
+        .asks(&["after"])
+        .gives(200, object)
+        .gives(204, nothing)
+        .refuses(&[400])
+        .patient()
+        .put(Level::Router, "/v2/router/routers/{id}", report)
+        .says("What a router follows, and where it still sends requests")
+        .takes(object)
+        .gives(204, nothing)
 }
 
 /// How long a router waits for news in one request.

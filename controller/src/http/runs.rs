@@ -12,12 +12,13 @@ use axum::{
     response::Response,
 };
 use http::StatusCode;
-use paas_api::runs::{LONGEST_COMMAND, LONGEST_MESSAGE, OneOff, OneOffs};
+use paas_api::runs::{Detach, LONGEST_COMMAND, LONGEST_MESSAGE, OneOff, OneOffs};
 
 use super::{
     Api,
     access::{AppAccess, Level},
     body::Fields,
+    describe::{nothing, one},
     error::{Answer, ApiError},
     follow,
     router::Routes,
@@ -31,11 +32,22 @@ use crate::{
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::App, "/v2/apps/{app}/run", attend)
+        .says("Switches to a websocket, over which the caller takes part in a process of their own")
+        .gives(101, nothing)
+        .refuses(&[400])
         .patient()
         .get(Level::App, "/v2/apps/{app}/runs", list)
+        .says("The app's one-off processes")
+        .gives(200, one::<OneOffs>)
         .post(Level::App, "/v2/apps/{app}/runs", detach)
+        .says("Starts a process that nobody takes part in")
+        .takes(one::<Detach>)
+        .gives(201, one::<OneOff>)
+        .refuses(&[409])
         .patient()
         .delete(Level::App, "/v2/apps/{app}/runs/{name}", stop)
+        .says("Ends a one-off process")
+        .gives(204, nothing)
         .patient()
 }
 

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use axum::{Json, extract::State};
 use http::StatusCode;
-use paas_api::settings::{Settings, Whitelist};
+use paas_api::settings::{ChangeSettings, Settings, Whitelist};
 use serde_json::{Map, Value};
 
 use super::{
     Api,
     access::{AppAccess, Level},
     body::Fields,
+    describe::{nothing, one},
     error::{Answer, ApiError},
     router::Routes,
 };
@@ -22,10 +23,26 @@ use crate::{
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::App, "/v2/apps/{app}/settings", show)
+        .says("What the app's visitors meet")
+        .gives(200, one::<Settings>)
         .post(Level::App, "/v2/apps/{app}/settings", change)
+        .says("Changes it; what is not there stays")
+        .takes(one::<ChangeSettings>)
+        .gives(201, one::<Settings>)
+        .refuses(&[409, 422])
         .get(Level::App, "/v2/apps/{app}/whitelist", whitelist)
+        .says("Addresses and networks that may visit the app")
+        .gives(200, one::<Whitelist>)
         .post(Level::App, "/v2/apps/{app}/whitelist", add_addresses)
+        .says("Adds some")
+        .takes(one::<Whitelist>)
+        .gives(201, one::<Whitelist>)
+        .refuses(&[409])
         .delete(Level::AppOwner, "/v2/apps/{app}/whitelist", remove_addresses)
+        .says("Removes some")
+        .takes(one::<Whitelist>)
+        .gives(204, nothing)
+        .refuses(&[409, 422])
 }
 
 /// How long an answer waits for the routers; one that is slower follows all the same.

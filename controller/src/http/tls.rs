@@ -2,12 +2,13 @@
 
 use axum::{Json, extract::State};
 use http::StatusCode;
-use paas_api::tls::{Hsts, Tls};
+use paas_api::tls::{ChangeTls, Hsts, Tls};
 
 use super::{
     Api,
     access::{AppAccess, Level},
     body::Fields,
+    describe::one,
     error::Answer,
     router::Routes,
     settings::{boolean, until_served},
@@ -15,7 +16,15 @@ use super::{
 use crate::{db, deploy::tls};
 
 pub(super) fn routes(routes: Routes) -> Routes {
-    routes.get(Level::App, "/v2/apps/{app}/tls", show).post(Level::App, "/v2/apps/{app}/tls", change)
+    routes
+        .get(Level::App, "/v2/apps/{app}/tls", show)
+        .says("How the app's visitors come by TLS")
+        .gives(200, one::<Tls>)
+        .post(Level::App, "/v2/apps/{app}/tls", change)
+        .says("Changes it; what is not there stays")
+        .takes(one::<ChangeTls>)
+        .gives(201, one::<Tls>)
+        .refuses(&[409])
 }
 
 /// Text for a client who asks for certificates where nobody gives them.

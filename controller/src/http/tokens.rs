@@ -7,7 +7,7 @@ use axum::{
 use http::StatusCode;
 use paas_api::{
     Page,
-    auth::{CreatedToken, TokenName, TokenShown},
+    auth::{CreateToken, CreatedToken, TokenName, TokenShown},
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     access::{Level, Session, token_hash},
     auth::draw_token,
     body::Fields,
+    describe::{nothing, one},
     error::{Answer, ApiError},
     page::Paging,
     router::Routes,
@@ -22,11 +23,18 @@ use super::{
 use crate::db::{self, tokens};
 
 pub(super) fn routes(routes: Routes) -> Routes {
-    routes.get(Level::User, "/v2/tokens", list).post(Level::User, "/v2/tokens", create).delete(
-        Level::User,
-        "/v2/tokens/{id}",
-        delete,
-    )
+    routes
+        .get(Level::User, "/v2/tokens", list)
+        .says("The caller's tokens, without what they are")
+        .lists::<TokenShown>()
+        .post(Level::User, "/v2/tokens", create)
+        .says("Makes a token with a name, and shows it this once")
+        .takes(one::<CreateToken>)
+        .gives(201, one::<CreatedToken>)
+        .refuses(&[409])
+        .delete(Level::User, "/v2/tokens/{id}", delete)
+        .says("Removes a token of the caller's, by name or id; what is open with it ends")
+        .gives(204, nothing)
 }
 
 async fn list(session: Session, State(api): State<Api>, paging: Paging) -> Answer<Json<Page<TokenShown>>> {

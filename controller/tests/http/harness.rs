@@ -25,6 +25,8 @@ use sqlx::{ConnectOptions as _, PgPool, postgres::PgConnectOptions};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::conformance;
+
 pub(crate) const BUILDER_KEY: &str = "a-key-that-only-the-builder-has";
 pub(crate) const ROUTER_TOKEN: &str = "a-token-that-only-routers-have";
 pub(crate) const SETUP_TOKEN: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -256,10 +258,15 @@ impl World {
         }
     }
 
+    /// Sends a request. Whatever is asked, the answer is one that the API's description announces.
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Got {
-        let response = request.send().await.unwrap();
+        let request = request.build().unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = self.http.execute(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
-        Got { status, headers, text: response.text().await.unwrap() }
+        let got = Got { status, headers, text: response.text().await.unwrap() };
+        conformance::check(&method, &path, &got);
+        got
     }
 
     pub(crate) async fn get(&self, who: &Who, path: &str) -> Got {

@@ -48,6 +48,7 @@ const MATRIX: &[Row] = &[
     ("GET", "/healthz", ANYBODY),
     ("GET", "/readiness", ANYBODY),
     ("GET", "/v2", USERS),
+    ("GET", "/v2/openapi.json", ANYBODY),
     ("POST", "/v2/auth/register", [403, 403, 403, 403, 400, 403, 403]),
     ("POST", "/v2/auth/login", [400; 7]),
     ("GET", "/v2/auth/whoami", USERS),
