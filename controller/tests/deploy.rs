@@ -17,6 +17,7 @@ use paas_controller::{
     db,
     deploy::{
         Options, Platform,
+        autoscale::Pace,
         intent::{self, Change, IntentError, NewBuild, Selection},
         reconciler,
         signals::Signals,
@@ -65,6 +66,7 @@ async fn world(pool: PgPool) -> World {
             reserved_names: vec!["paas".into()],
             change_wait: Duration::from_secs(10),
             drain_limit: Duration::from_secs(5),
+            autoscale: Pace { period: Duration::from_secs(1), steady: Duration::from_secs(5) },
             authority: None,
             deploy_hooks: DeployHooks::default(),
         }),
