@@ -133,6 +133,7 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
         reserved_names: settings.reserved_names.clone(),
         change_wait: settings.change_wait,
         drain_limit: settings.drain_limit,
+        autoscale: settings.autoscale,
         authority: settings.authority.clone(),
         deploy_hooks: settings.deploy_hooks.clone(),
     };

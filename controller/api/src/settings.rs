@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::{AppName, Timestamp};
+use crate::{AppName, ProcessType, Timestamp};
 
 /// An app's settings as the API shows them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,12 +27,24 @@ pub struct Settings {
     pub routable: bool,
     /// Addresses and networks that may visit; empty: everybody may.
     pub whitelist: Vec<String>,
-    /// Rules for growing and shrinking; always empty here.
+    /// By process type, how it grows and shrinks with its load.
     #[serde(default)]
-    pub autoscale: Map<String, Value>,
+    pub autoscale: BTreeMap<ProcessType, AutoscaleRule>,
     /// Free words about the app.
     #[serde(default)]
     pub label: BTreeMap<String, String>,
+}
+
+/// How processes of a type come and go by their load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct AutoscaleRule {
+    /// At least so many.
+    pub min: u32,
+    /// At most so many.
+    pub max: u32,
+    /// Use of the processor that is aimed at, in percent of what a process asks for.
+    pub cpu_percent: u32,
 }
 
 /// `POST /v2/apps/<app>/settings`: what is absent stays as it is.
@@ -49,6 +60,10 @@ pub struct ChangeSettings {
     /// Labels to set, and with `None` to unset.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub label: BTreeMap<String, Option<String>>,
+    /// Rules to set, and with `None` to unset.
+    #[cfg_attr(feature = "schema", schema(value_type = BTreeMap<ProcessType, AutoscaleRule>))]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub autoscale: BTreeMap<ProcessType, Option<AutoscaleRule>>,
 }
 
 /// The whitelist, and what is added to it or taken away.

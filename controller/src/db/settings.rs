@@ -5,6 +5,7 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{DbError, inconsistent};
+use crate::domain::autoscale::Rules;
 use crate::domain::settings::{Address, Settings};
 
 /// An app's settings as stored.
@@ -30,6 +31,7 @@ pub async fn insert(db: &mut PgConnection, app: Uuid) -> Result<(), DbError> {
 pub async fn get(db: &mut PgConnection, app: Uuid) -> Result<Stored, DbError> {
     let row = sqlx::query!(
         r#"SELECT uuid, maintenance, routable, whitelist, labels AS "labels: Json<std::collections::BTreeMap<String, String>>",
+                  autoscale AS "autoscale: Json<Rules>",
                   created, updated
            FROM settings WHERE app_id = $1"#,
         app
@@ -43,6 +45,7 @@ pub async fn get(db: &mut PgConnection, app: Uuid) -> Result<Stored, DbError> {
             routable: row.routable,
             whitelist: addresses(&row.whitelist)?,
             labels: row.labels.0,
+            autoscale: row.autoscale.0,
         },
         created: row.created,
         updated: row.updated,
@@ -58,14 +61,26 @@ pub fn addresses(stored: &[String]) -> Result<Vec<Address>, DbError> {
 pub async fn update(db: &mut PgConnection, app: Uuid, settings: &Settings) -> Result<(), DbError> {
     let whitelist: Vec<String> = settings.whitelist.iter().map(Address::to_string).collect();
     sqlx::query!(
-        "UPDATE settings SET maintenance = $2, routable = $3, whitelist = $4, labels = $5, updated = now() WHERE app_id = $1",
+        "UPDATE settings SET maintenance = $2, routable = $3, whitelist = $4, labels = $5, autoscale = $6, updated = now() WHERE app_id = $1",
         app,
         settings.maintenance,
         settings.routable,
         &whitelist,
-        Json(&settings.labels) as _
+        Json(&settings.labels) as _,
+        Json(&settings.autoscale) as _
     )
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Apps that scale by load, with their rules.
+pub async fn list_autoscaled(db: &mut PgConnection) -> Result<Vec<(Uuid, Rules)>, DbError> {
+    let rows = sqlx::query!(
+        r#"SELECT s.app_id, s.autoscale AS "autoscale: Json<Rules>"
+           FROM settings s JOIN apps a ON a.id = s.app_id WHERE s.autoscale <> '{}' AND a.name IS NOT NULL"#
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.app_id, row.autoscale.0)).collect())
 }

@@ -19,7 +19,10 @@ pub type TableVersion = i64;
 impl From<SettingsError> for IntentError {
     fn from(error: SettingsError) -> Self {
         match error {
-            SettingsError::NoLabel(_) | SettingsError::NoAddress(_) => Self::Unprocessable(error.to_string()),
+            SettingsError::NoLabel(_) | SettingsError::NoRule(_) | SettingsError::NoAddress(_) => {
+                Self::Unprocessable(error.to_string())
+            }
+            SettingsError::Rule(..) => Self::Field("autoscale", error.to_string()),
             SettingsError::Label(text) => Self::Field("label", text),
             SettingsError::TooMany => Self::Field("whitelist", error.to_string()),
         }
@@ -67,6 +70,7 @@ fn difference(before: &Settings, after: &Settings) -> Vec<&'static str> {
         (before.routable != after.routable, turned(after.routable, ["enabled routing", "disabled routing"])),
         (before.whitelist != after.whitelist, "changed the whitelist"),
         (before.labels != after.labels, "changed labels"),
+        (before.autoscale != after.autoscale, "changed autoscale rules"),
     ];
     words.into_iter().filter(|(differs, _)| *differs).map(|(_, words)| words).collect()
 }

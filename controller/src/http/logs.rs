@@ -34,7 +34,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::App, "/v2/apps/{app}/logs", logs)
         .says("What the platform did and what the processes said, oldest first; nothing when nobody said anything")
-        .asks(&["log_lines", "follow"])
+        .asks(&["log_lines", "follow", "ps", "release"])
         .gives(200, text)
         .gives(204, nothing)
         .refuses(&[400])

@@ -283,6 +283,26 @@ pub enum SchedulerError {
     Unavailable(String),
 }
 
+/// Something that happened to a process, and that nobody sees who looks later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incident {
+    /// Whose it is.
+    pub app: Uuid,
+    /// Its name.
+    pub instance: InstanceName,
+    /// Why the scheduler has started it again.
+    pub reason: String,
+}
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time over the last moments, in thousandths of one processor.
+    pub cpu_millis: u64,
+    /// Memory, in bytes.
+    pub memory: u64,
+}
+
 /// Whatever runs processes: Docker, a fake, a cluster.
 #[async_trait]
 pub trait Scheduler: Send + Sync + 'static {
@@ -334,4 +354,11 @@ pub trait Scheduler: Send + Sync + 'static {
     /// Apps of which an instance started, got ready, ended or went away. It may miss some: the reconciler's timer makes
     /// up for that.
     fn changes(&self) -> BoxStream<'static, Uuid>;
+
+    /// Processes that the scheduler starts again although they have not ended, because a check or a hook of theirs failed.
+    fn incidents(&self) -> BoxStream<'static, Incident>;
+
+    /// What the app's running instances use by the engine's own figures; it may take a second or two. One that comes or
+    /// goes meanwhile may be missing.
+    async fn usage(&self, app: Uuid) -> Result<BTreeMap<InstanceName, Usage>, SchedulerError>;
 }

@@ -12,6 +12,7 @@ use paas_api::{Secret, Username, hold::Hold};
 use paas_controller::{
     db,
     deploy::{Options, Platform, deploy_hooks, reconciler, signals::Signals},
+    domain::autoscale::Pace,
     http::{Api, Rules, server},
     journal::Journal,
     scheduler::fake::FakeScheduler,
@@ -182,6 +183,7 @@ impl World {
             reserved_names: vec!["paas".into()],
             change_wait: Duration::from_millis(200),
             drain_limit: Duration::from_secs(1),
+            autoscale: Pace { period: Duration::from_secs(1), steady: Duration::from_secs(5) },
             authority: None,
             deploy_hooks: DeployHooks::default(),
         };

@@ -10,6 +10,7 @@
 
 mod apps;
 mod auth;
+mod autoscale;
 mod builds;
 mod certs;
 mod config;

@@ -17,8 +17,8 @@ use paas_controller::{
 use tokio::time::timeout;
 
 use crate::bench::{
-    Bench, CAT, CATCH, CRASH, DEADLINE, DEVOUR, FALL_SICK, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT, SERVE,
-    SERVE_LATE, SIZE, WARM_UP, WORK, app, end_of, group, observe, ready, run_to_end, until,
+    BUSY, Bench, CAT, CATCH, CRASH, DEADLINE, DEVOUR, FALL_SICK, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT,
+    SERVE, SERVE_LATE, SIZE, WARM_UP, WORK, app, end_of, group, observe, ready, run_to_end, until,
 };
 
 /// One test per behaviour and scheduler.
@@ -69,6 +69,7 @@ contract![
     remove_leaves_nothing_and_can_be_repeated,
     the_engine_answers,
     two_controllers_at_once_do_not_collide,
+    usage_is_told_of_what_runs,
     what_is_not_named_any_more_is_stopped,
 ];
 
@@ -149,7 +150,7 @@ fn check(trial: Trial) -> Check {
 }
 
 async fn a_process_with_a_readiness_check_is_ready_once_it_passes(bench: Bench) {
-    let page = Trial::Page { port: PORT, path: "/ready".to_owned(), host: None, headers: Vec::new() };
+    let page = Trial::Page { port: PORT, path: "/ready".to_owned(), host: None, headers: Vec::new(), tls: false };
     let checks = Checks { readiness: Some(check(page)), liveness: None };
     let late = bench.group(1, Template { checks: checks.clone(), ..bench.web(&WARM_UP) });
     let told = Instant::now();
@@ -176,9 +177,13 @@ async fn a_process_that_fails_its_liveness_check_is_started_again(bench: Bench) 
     let command = Trial::Exec(["/bin/cat", "/tmp/well"].map(str::to_owned).to_vec());
     let checks = Checks { liveness: Some(check(command)), readiness: None };
     let group = bench.group(1, Template { checks, grace: Duration::from_secs(1), ..bench.worker(&FALL_SICK) });
+    let mut incidents = bench.scheduler.incidents();
     bench.scheduler.apply(&group).await.unwrap();
     let name = &group.instances[0];
     let first = until("it has started", || async { bench.observe().await[name].started }).await;
+    let incident = timeout(DEADLINE, incidents.next()).await.expect("it is told of").expect("they go on");
+    assert_eq!((incident.app, &incident.instance), (bench.app.id, name));
+    assert!(incident.reason.starts_with("its liveness probe failed: its command "), "{}", incident.reason);
     until("it has been started again twice", || async {
         let started = bench.observe().await[name].started?;
         (started - first > chrono::Duration::seconds(2)).then_some(())
@@ -482,6 +487,22 @@ async fn a_detached_one_off_is_listed_until_it_is_ended(bench: Bench) {
 async fn a_one_off_is_killed_at_its_limit(bench: Bench) {
     let one_off = OneOff { limit: Duration::from_secs(1), ..bench.one_off(&HANG) };
     assert_eq!(run_to_end(&*bench.scheduler, one_off).await, ("hanging\n".to_owned(), 137));
+}
+
+async fn usage_is_told_of_what_runs(bench: Bench) {
+    let busy = bench.group(1, bench.worker(&BUSY));
+    let idle = group(&bench.app, "idle", 2, 1, bench.worker(&WORK));
+    bench.run(&busy).await;
+    bench.run(&idle).await;
+    let (busy, idle) = (&busy.instances[0], &idle.instances[0]);
+    until("the figures are right", || async {
+        let usage = bench.scheduler.usage(bench.app.id).await.unwrap();
+        assert!(usage.keys().all(|name| name == busy || name == idle), "{usage:?}");
+        let (busy, idle) = (usage.get(busy)?, usage.get(idle)?);
+        (busy.cpu_millis >= 100 && busy.cpu_millis > idle.cpu_millis && busy.memory > 0).then_some(())
+    })
+    .await;
+    assert!(bench.scheduler.usage(app("other").id).await.unwrap().is_empty());
 }
 
 async fn changes_tell_of_starts_readiness_and_ends(bench: Bench) {
