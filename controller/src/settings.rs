@@ -9,11 +9,11 @@ use std::{
 };
 
 use clap::{Parser, ValueEnum as _};
-use instant_acme::LetsEncrypt;
 use paas_api::Secret;
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
+mod acme;
 mod deploy_hooks;
 
 pub use deploy_hooks::{DeployHooks, HookUrl};
@@ -97,19 +97,8 @@ pub struct Arguments {
     /// Megabytes of log that are kept of each app.
     #[arg(long, env = "PAAS_LOG_LIMIT", default_value = "8", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     log_limit: u64,
-    /// Authority that certificates are fetched from: `letsencrypt`, `letsencrypt-staging` or the address of an ACME
-    /// directory. Giving one accepts its terms of service. Without one, no certificates are fetched.
-    #[arg(long, env = "PAAS_ACME_DIRECTORY")]
-    acme_directory: Option<String>,
-    /// Mail addresses that the authority may write to, separated by commas.
-    #[arg(long, env = "PAAS_ACME_CONTACT", default_value = "")]
-    acme_contact: String,
-    /// File with the root certificate that vouches for the authority's directory, instead of the system's.
-    #[arg(long, env = "PAAS_ACME_ROOT")]
-    acme_root: Option<PathBuf>,
-    /// Seconds to wait after an authority said no; they double with each time.
-    #[arg(long, env = "PAAS_ACME_RETRY", default_value = "300")]
-    acme_retry: u64,
+    #[command(flatten)]
+    acme: acme::Arguments,
     #[command(flatten)]
     deploy_hooks: deploy_hooks::Arguments,
     /// Folder of hold points; for tests.
@@ -225,35 +214,6 @@ impl Problems {
         Some(key)
     }
 
-    fn authority(&mut self, directory: &str, contact: &str, root: Option<PathBuf>, retry: u64) -> Option<Authority> {
-        let directory = match directory {
-            "letsencrypt" => LetsEncrypt::Production.url().to_owned(),
-            "letsencrypt-staging" => LetsEncrypt::Staging.url().to_owned(),
-            other => {
-                let url =
-                    self.parse::<Url>("acme-directory", other, "letsencrypt, letsencrypt-staging or an address")?;
-                if url.scheme() != "https" {
-                    self.0.push(format!("--acme-directory is {other:?}, which does not begin with https://"));
-                    return None;
-                }
-                url.into()
-            }
-        };
-        let mut contacts = Vec::new();
-        for address in contact.split(',').map(str::trim).filter(|address| !address.is_empty()) {
-            if address.split_once('@').is_none_or(|(user, host)| user.is_empty() || host.is_empty()) {
-                self.0.push(format!("--acme-contact is {address:?}, which is not a mail address"));
-            }
-            contacts.push(format!("mailto:{address}"));
-        }
-        if let Some(root) = &root
-            && let Err(error) = fs::metadata(root)
-        {
-            self.0.push(format!("--acme-root: cannot read {}: {error}", root.display()));
-        }
-        Some(Authority { directory, contacts, root, retry: Duration::from_secs(retry.clamp(1, 86_400)) })
-    }
-
     fn database(&mut self, url: Option<Secret>, file: Option<&Path>) -> Option<PgConnectOptions> {
         let url = match (url, file) {
             (Some(_), Some(_)) => {
@@ -307,10 +267,7 @@ impl Arguments {
             trusted_proxies.extend(problems.parse::<Network>("trusted-proxies", proxy, "an address or a network"));
         }
         let reserved_names = self.reserved_names.split(',').map(|name| name.trim().to_owned()).collect();
-        let authority = self
-            .acme_directory
-            .filter(|directory| !directory.is_empty())
-            .and_then(|directory| problems.authority(&directory, &self.acme_contact, self.acme_root, self.acme_retry));
+        let authority = self.acme.check(&mut problems);
         let deploy_hooks = self.deploy_hooks.check(&mut problems);
         let settings = || {
             Some(Settings {

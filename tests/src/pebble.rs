@@ -130,8 +130,11 @@ impl Pebble {
     pub async fn lead(&self, host: &str, address: &str) -> anyhow::Result<()> {
         let client = reqwest::Client::builder().no_proxy().build()?;
         let body = serde_json::json!({"host": format!("{host}."), "addresses": [address]});
-        let url = format!("http://{}/add-a", self.names);
-        client.post(url).json(&body).send().await?.error_for_status()?;
+        // Added to what there is: so nothing must be.
+        for what in ["clear-a", "add-a"] {
+            let url = format!("http://{}/{what}", self.names);
+            client.post(url).json(&body).send().await?.error_for_status()?;
+        }
         Ok(())
     }
 }

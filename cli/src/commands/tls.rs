@@ -110,7 +110,8 @@ pub(crate) struct Disable {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  paas tls:auto:enable -a hello\n\n\
                   A certificate authority gives one for each domain that leads to the platform; wildcards get none. 'paas certs'\n\
-                  shows those that there are, 'paas logs' how fetching them goes.")]
+                  shows those that there are, 'paas logs' how fetching them goes. While ten of an owner's domains get none, the\n\
+                  owner's others wait.")]
 pub(crate) struct AutoEnable {
     #[command(flatten)]
     app: AppOption,

@@ -17,6 +17,9 @@ pub struct Due {
     pub expires: Option<DateTime<Utc>>,
 }
 
+/// While so many domains of one owner fail, that owner's others wait: an authority takes only so many orders from all of us.
+const MOST_FAILING: i64 = 10;
+
 /// Domains of apps that want certificates, which have none or one past two thirds of its life, and whose next attempt has
 /// come. A certificate that somebody chose is nobody's to replace. `subdomains`: the platform's own among them.
 pub async fn list_due(db: &mut PgConnection, subdomains: bool) -> Result<Vec<Due>, DbError> {
@@ -31,8 +34,11 @@ pub async fn list_due(db: &mut PgConnection, subdomains: bool) -> Result<Vec<Due
            WHERE (c.id IS NULL OR (c.managed AND c.starts + (c.expires - c.starts) * 2 / 3 <= now()))
              AND (o.domain IS NULL OR o.next_attempt <= now()) AND NOT d.domain LIKE '*%'
              AND ($1 OR d.domain LIKE '%.%')
+             AND (SELECT count(*) FROM acme_orders f JOIN domains fd ON fd.domain = f.domain JOIN apps fa ON fa.id = fd.app_id
+                  WHERE fa.owner_id = a.owner_id AND f.failures > 0 AND f.domain <> d.domain) < $2
            ORDER BY o.next_attempt NULLS FIRST, d.domain LIMIT 1000"#,
-        subdomains
+        subdomains,
+        MOST_FAILING
     )
     .fetch_all(db)
     .await?;

@@ -286,3 +286,30 @@ async fn https_is_enforced_and_browsers_are_told(pool: PgPool) {
     let logs = world.get(&ann, "/v2/apps/hello/logs").await.text;
     assert!(logs.contains("ann enforced https") && logs.contains("ann changed HSTS"), "{logs}");
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_fetched_certificate_gives_way_and_goes_with_its_app(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (ann, bob) = (world.user("ann").await, world.user("bob").await);
+    world.app(&ann, "hello").await;
+    add(&world, &ann, "fetched", &["hello.localhost"]).await;
+    add(&world, &ann, "chosen", &["hello.localhost"]).await;
+    world.post(&ann, "/v2/certs/fetched/domain", json!({"domain": "hello"})).await.is_empty(201);
+    sqlx::query("UPDATE certificates SET managed = true WHERE name = 'fetched'").execute(&world.pool).await.unwrap();
+    assert_eq!(world.get(&ann, "/v2/certs/fetched").await.is(200)["managed"], true);
+    // It belongs to whoever has the app; what ann chose stays hers.
+    world
+        .send(world.request(&ann, reqwest::Method::POST, "/v2/apps/hello").json(&json!({"owner": "bob"})))
+        .await
+        .is_empty(200);
+    assert_eq!(names(&world.get(&bob, "/v2/certs").await.is(200)), ["fetched"]);
+    assert_eq!(world.get(&bob, "/v2/certs/fetched").await.is(200)["owner"], "bob");
+    assert_eq!(names(&world.get(&ann, "/v2/certs").await.is(200)), ["chosen"]);
+    add(&world, &bob, "own", &["hello.localhost"]).await;
+    world.post(&bob, "/v2/certs/own/domain", json!({"domain": "hello"})).await.is_empty(201);
+    assert_eq!(world.get(&bob, "/v2/certs/own").await.is(200)["domains"], json!(["hello"]));
+    world
+        .post(&bob, "/v2/certs/fetched/domain", json!({"domain": "hello"}))
+        .await
+        .details(409, "Domain already has a certificate attached to it");
+}

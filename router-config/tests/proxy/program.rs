@@ -11,6 +11,7 @@ use paas_router::snapshot::Snapshot;
 
 use crate::harness::{Backend, Visitor, get, nobody, route, until};
 use crate::publisher::Publisher;
+use crate::secure::{certificate, come, der};
 
 struct Program {
     child: Child,
@@ -68,6 +69,40 @@ async fn answer(listen: SocketAddr, path: &str) -> (u16, String) {
 fn terminate(program: &Program) {
     let id = Pid::from_raw(program.child.id().try_into().unwrap());
     kill(id, Signal::SIGTERM).unwrap();
+}
+
+/// The certificate that is shown at an address.
+async fn shown(address: SocketAddr) -> rustls::pki_types::CertificateDer<'static> {
+    let stream = come(address, "app.test", &[]).await;
+    stream.get_ref().1.peer_certificates().unwrap().first().unwrap().clone()
+}
+
+#[tokio::test]
+async fn certificates_are_shown_from_disk_before_the_publisher_is_there() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let own = certificate(&["app.test"], &rcgen::PKCS_ED25519);
+    let table = Table { version: 4, certificates: vec![own.clone()], ..Table::default() };
+    Snapshot::in_folder(&data).save(&table).unwrap();
+    let (listen, https) = (nobody().await, nobody().await);
+    let mut command = command(folder.path(), listen, nobody().await);
+    let program = start(command.arg(format!("--https-listen={https}")), listen).await;
+    assert_eq!(shown(https).await, der(&own));
+    drop(program);
+    // The operator's own for hosts that have none, and a clear end for one that cannot be used.
+    Snapshot::in_folder(&data).save(&Table { version: 5, ..Table::default() }).unwrap();
+    let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+    std::fs::write(&chain, &own.chain).unwrap();
+    std::fs::write(&key, own.key.expose()).unwrap();
+    command.arg(format!("--certificate-file={}", chain.display())).arg(format!("--key-file={}", key.display()));
+    let program = start(&mut command, listen).await;
+    assert_eq!(shown(https).await, der(&own));
+    drop(program);
+    std::fs::write(&key, certificate(&["app.test"], &rcgen::PKCS_ED25519).key.expose()).unwrap();
+    let output: Output = command.stderr(Stdio::piped()).output().unwrap();
+    assert!(!output.status.success());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("the certificate and the private key do not match"), "{told}");
 }
 
 #[tokio::test]

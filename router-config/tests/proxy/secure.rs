@@ -26,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 use crate::harness::{Backend, Body, Router, channel, get, in_time, route, until};
 
 /// A certificate for these hosts.
-fn certificate(hosts: &[&str], kind: &'static SignatureAlgorithm) -> Certificate {
+pub(crate) fn certificate(hosts: &[&str], kind: &'static SignatureAlgorithm) -> Certificate {
     let key = KeyPair::generate_for(kind).unwrap();
     let names: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
     let made = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
@@ -34,7 +34,7 @@ fn certificate(hosts: &[&str], kind: &'static SignatureAlgorithm) -> Certificate
     Certificate { hosts, chain: made.pem(), key: key.serialize_pem().into() }
 }
 
-fn der(certificate: &Certificate) -> CertificateDer<'static> {
+pub(crate) fn der(certificate: &Certificate) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(certificate.chain.as_bytes()).unwrap()
 }
 
@@ -78,7 +78,7 @@ impl ServerCertVerifier for Anybody {
 }
 
 /// Comes by TLS and asks for a host, speaking these protocols.
-async fn come(address: SocketAddr, host: &str, protocols: &[&str]) -> TlsStream<TcpStream> {
+pub(crate) async fn come(address: SocketAddr, host: &str, protocols: &[&str]) -> TlsStream<TcpStream> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

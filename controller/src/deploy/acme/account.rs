@@ -8,7 +8,7 @@ use ring::{
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use uuid::Uuid;
 
-use super::{AcmeError, Fetcher};
+use super::{Fetcher, error::AcmeError};
 use crate::db::{self, certs::SealedKey};
 
 /// The account, which is asked for once a process.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{AcmeError, Fetcher};
+use super::{Fetcher, error::AcmeError};
 use crate::{
     db::{self, acme::Due, certs::SealedKey, events::Level},
     deploy::certs,

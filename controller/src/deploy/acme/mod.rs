@@ -9,6 +9,7 @@
 //! ```
 
 mod account;
+mod error;
 mod install;
 mod order;
 
@@ -23,11 +24,9 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
-use super::{Platform, certs::CertError, signals::Signal};
-use crate::{
-    db::{self, DbError, acme::Due, events::Level},
-    seal::SealError,
-};
+use self::error::AcmeError;
+use super::{Platform, signals::Signal};
+use crate::db::{self, DbError, acme::Due, events::Level};
 
 /// Domains that are worked on at once. Each holds a connection to Postgres of its own.
 const WORKERS: usize = 4;
@@ -41,8 +40,6 @@ const ATTEMPT: Duration = Duration::from_secs(300);
 const LONGEST_WAIT: Duration = Duration::from_secs(12 * 3600);
 /// How soon after a certificate another one is fetched at the earliest, unless it is to be renewed before.
 const AGAIN: Duration = Duration::from_secs(3600);
-/// Longest part of an authority's words that is told.
-const LONGEST_WORDS: usize = 500;
 /// From when on one is told how soon a certificate that cannot be renewed ends, in days.
 const SOON: i64 = 21;
 
@@ -57,72 +54,6 @@ pub struct Authority {
     pub root: Option<PathBuf>,
     /// Wait after a first failure; it doubles with each.
     pub retry: Duration,
-}
-
-/// Why there is no certificate.
-#[derive(Debug, thiserror::Error)]
-enum AcmeError {
-    /// The authority said no, or the domain does not lead here.
-    #[error("{0}")]
-    Refused(String),
-    /// The authority could not be talked to.
-    #[error("the certificate authority cannot be reached or does not answer as it should: {0}")]
-    Unreachable(String),
-    /// Nothing of it is wanted any more.
-    #[error("the domain or its app has changed meanwhile")]
-    Unwanted,
-    /// It took too long.
-    #[error("it took longer than {} minutes", ATTEMPT.as_secs() / 60)]
-    TooLong,
-    /// Some router did not follow.
-    #[error("a router does not follow")]
-    Routers,
-    /// A key could not be made, sealed or opened.
-    #[error("a private key cannot be used: {0}")]
-    Key(String),
-    /// The ledger has no answer.
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
-
-impl From<instant_acme::Error> for AcmeError {
-    fn from(error: instant_acme::Error) -> Self {
-        match error {
-            instant_acme::Error::Api(problem) => Self::Refused(words(&problem)),
-            other => Self::Unreachable(shown(&other.to_string())),
-        }
-    }
-}
-
-impl From<sqlx::Error> for AcmeError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Db(error.into())
-    }
-}
-
-impl From<SealError> for AcmeError {
-    fn from(error: SealError) -> Self {
-        Self::Key(error.to_string())
-    }
-}
-
-impl From<CertError> for AcmeError {
-    fn from(error: CertError) -> Self {
-        match error {
-            CertError::Db(error) => Self::Db(error),
-            other => Self::Refused(other.to_string()),
-        }
-    }
-}
-
-/// What an authority said, as text that does no harm.
-fn words(problem: &instant_acme::Problem) -> String {
-    let detail = problem.detail.as_deref().or(problem.r#type.as_deref()).unwrap_or("it says no more than no");
-    shown(detail)
-}
-
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_WORDS).collect()
 }
 
 /// What every attempt needs.
@@ -288,18 +219,6 @@ mod tests {
         {
             assert_eq!(is_public(host), public, "{host}");
         }
-    }
-
-    #[test]
-    fn words_from_elsewhere_are_harmless() {
-        let problem = instant_acme::Problem {
-            r#type: None,
-            detail: Some(format!("a\u{1b}[2J\nb{}", "x".repeat(1000))),
-            status: None,
-            subproblems: Vec::new(),
-        };
-        let told = words(&problem);
-        assert!(told.starts_with("a [2J bx") && told.len() == LONGEST_WORDS, "{told}");
     }
 
     #[test]

@@ -8,7 +8,11 @@ use instant_acme::{
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
-use super::{AcmeError, Fetcher, account, install, words};
+use super::{
+    Fetcher, account,
+    error::{AcmeError, words},
+    install,
+};
 use crate::{
     db::{self, acme::Due},
     deploy::{certs, wait},

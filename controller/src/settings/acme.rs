@@ -1,0 +1,109 @@
+//! Where certificates are fetched from.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use clap::Args;
+use instant_acme::LetsEncrypt;
+use url::Url;
+
+use super::Problems;
+use crate::deploy::acme::Authority;
+
+/// The flags of automatic certificates.
+#[derive(Debug, Args)]
+#[group(skip)]
+#[expect(clippy::struct_field_names, reason = "the flags are called so")]
+pub(super) struct Arguments {
+    /// Authority that certificates are fetched from: `letsencrypt`, `letsencrypt-staging` or the address of an ACME
+    /// directory. Giving one accepts its terms of service. Without one, no certificates are fetched.
+    #[arg(long, env = "PAAS_ACME_DIRECTORY")]
+    acme_directory: Option<String>,
+    /// Mail addresses that the authority may write to, separated by commas.
+    #[arg(long, env = "PAAS_ACME_CONTACT", default_value = "")]
+    acme_contact: String,
+    /// File with the root certificate that vouches for the authority's directory, instead of the system's.
+    #[arg(long, env = "PAAS_ACME_ROOT")]
+    acme_root: Option<PathBuf>,
+    /// Seconds to wait after an authority said no; they double with each time.
+    #[arg(long, env = "PAAS_ACME_RETRY", default_value = "300")]
+    acme_retry: u64,
+}
+
+impl Arguments {
+    /// The authority, if one is chosen; what is wrong with it is noted.
+    pub(super) fn check(self, problems: &mut Problems) -> Option<Authority> {
+        let directory = match self.acme_directory.as_deref()? {
+            "" => return None,
+            "letsencrypt" => LetsEncrypt::Production.url().to_owned(),
+            "letsencrypt-staging" => LetsEncrypt::Staging.url().to_owned(),
+            other => {
+                let wanted = "letsencrypt, letsencrypt-staging or an address";
+                let url = problems.parse::<Url>("acme-directory", other, wanted)?;
+                if url.scheme() != "https" {
+                    problems.0.push(format!("--acme-directory is {other:?}, which does not begin with https://"));
+                    return None;
+                }
+                url.into()
+            }
+        };
+        let mut contacts = Vec::new();
+        for address in self.acme_contact.split(',').map(str::trim).filter(|address| !address.is_empty()) {
+            if address.split_once('@').is_none_or(|(user, host)| user.is_empty() || host.is_empty()) {
+                problems.0.push(format!("--acme-contact is {address:?}, which is not a mail address"));
+            }
+            contacts.push(format!("mailto:{address}"));
+        }
+        if let Some(root) = &self.acme_root
+            && let Err(error) = fs::metadata(root)
+        {
+            problems.0.push(format!("--acme-root: cannot read {}: {error}", root.display()));
+        }
+        let retry = Duration::from_secs(self.acme_retry.clamp(1, 86_400));
+        Some(Authority { directory, contacts, root: self.acme_root, retry })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(directory: &str, contact: &str, root: Option<&str>) -> (Option<Authority>, Vec<String>) {
+        let arguments = Arguments {
+            acme_directory: Some(directory.to_owned()),
+            acme_contact: contact.to_owned(),
+            acme_root: root.map(PathBuf::from),
+            acme_retry: 300,
+        };
+        let mut problems = Problems::default();
+        (arguments.check(&mut problems), problems.0)
+    }
+
+    #[test]
+    fn an_authority_has_a_name_or_an_address() {
+        for (given, meant) in [
+            ("letsencrypt", "https://acme-v02.api.letsencrypt.org/directory"),
+            ("letsencrypt-staging", "https://acme-staging-v02.api.letsencrypt.org/directory"),
+            ("https://ca.example.test/dir", "https://ca.example.test/dir"),
+        ] {
+            let (authority, problems) = checked(given, "a@example.test, b@example.test", None);
+            let authority = authority.unwrap();
+            assert_eq!((authority.directory.as_str(), problems), (meant, vec![]));
+            assert_eq!(authority.contacts, ["mailto:a@example.test", "mailto:b@example.test"]);
+        }
+        let (authority, problems) = checked("", "", None);
+        assert!(authority.is_none() && problems.is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_at_once() {
+        for (directory, contact, root, told) in [
+            ("http://ca.example.test", "", None, "--acme-directory is"),
+            ("nonsense", "", None, "--acme-directory is"),
+            ("letsencrypt", "nobody", None, "--acme-contact is"),
+            ("letsencrypt", "", Some("/nowhere/root.pem"), "--acme-root: cannot read"),
+        ] {
+            let (_, problems) = checked(directory, contact, root);
+            assert!(problems.len() == 1 && problems[0].starts_with(told), "{problems:?}");
+        }
+    }
+}
