@@ -16,7 +16,7 @@ pub(super) async fn record(platform: Platform) {
             tracing::warn!(%error, process.instance = %incident.instance, "a restart could not be recorded");
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn record_one(platform: &Platform, incident: &Incident) -> Result<(), DbError> {
