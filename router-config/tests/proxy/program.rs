@@ -71,8 +71,9 @@ fn terminate(program: &Program) {
     kill(id, Signal::SIGTERM).unwrap();
 }
 
-/// The certificate that is shown at an address.
+/// The certificate that is shown at an address, once somebody listens there.
 async fn shown(address: SocketAddr) -> rustls::pki_types::CertificateDer<'static> {
+    until("the router listens for TLS", || std::net::TcpStream::connect(address).is_ok()).await;
     let stream = come(address, "app.test", &[]).await;
     stream.get_ref().1.peer_certificates().unwrap().first().unwrap().clone()
 }
