@@ -10,6 +10,7 @@
 //! Invariants: a ref is accepted only when its deployment has ended well; one push at a time per app, and its lock dies
 //! with the process that holds it; nothing from a client reaches a shell; nothing of a client is held whole in memory.
 
+mod clean;
 mod detect;
 pub mod git;
 mod health;
@@ -61,6 +62,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let platform = Arc::new(platform::Platform::prepare(settings).await?);
     let health = health::start(Arc::clone(&platform)).await?;
     let server = ssh::Server::bind(Arc::clone(&platform)).await?;
+    let cleaner = tokio::spawn(clean::run(Arc::clone(&platform)));
     tracing::info!(address = %server.address(), "listening for git over SSH");
     tokio::select! {
         () = server.run() => {}
@@ -69,6 +71,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     }
     tracing::info!("stopping: no new connections, running pushes may end");
     platform.finish_sessions().await;
+    cleaner.abort();
     health.abort();
     Ok(())
 }

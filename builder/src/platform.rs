@@ -11,7 +11,7 @@ use paas_api::{
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Settings, git, image::Engine};
+use crate::{Settings, clean::Packing, git, image::Engine};
 
 /// How long a stop waits for clients to hang up.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -24,6 +24,8 @@ pub(crate) struct Platform {
     pub(crate) engine: Engine,
     pub(crate) git: git::Git,
     pub(crate) hold: Hold,
+    /// Repositories that are being packed.
+    pub(crate) packing: Packing,
     /// One permit per build.
     pub(crate) builds: Semaphore,
     /// Pushes and clones; a stop waits for them.
@@ -53,6 +55,7 @@ impl Platform {
             controller,
             git,
             hold: Hold::new(settings.hold.clone()),
+            packing: Packing::default(),
             builds: Semaphore::new(settings.max_builds),
             sessions: TaskTracker::new(),
             connections: TaskTracker::new(),

@@ -6,15 +6,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use paas_api::{
     BranchName, ConfigKey,
     client::ClientError,
     config::Config,
-    hooks::{Access, BuildHook, ConfigHook, Deployed},
+    hooks::{Access, BuildHook, ConfigHook, Deployed, GOES_ON},
 };
+use uuid::Uuid;
 
 use crate::{
     detect::{Kind, detect},
@@ -33,6 +34,8 @@ use crate::{
 
 /// With this variable set, to whatever, a build gets the app's config as build arguments (contract §5.8).
 const BUILD_ARGUMENTS: &str = "DEIS_DOCKER_BUILD_ARGS_ENABLED";
+/// Pause before the controller is asked again what became of a push.
+const REASK_PAUSE: Duration = Duration::from_millis(500);
 /// Refs that get a notice each; a mirror push may have thousands.
 const MOST_NOTICES: usize = 10;
 /// Refs that deploy when the app does not name one.
@@ -196,9 +199,10 @@ async fn release(
         sha,
         procfile,
         dockerfile: "true".into(),
+        push: Some(Uuid::new_v4()),
     };
-    let following = push.platform.controller.post_and_follow("/v2/hooks/build", &hook, |line| progress.try_line(line));
-    following.await.map_err(|error| match &error {
+    told(push, &hook, progress).await.map_err(|error| match &error {
+        error if is_lost(error) => Refusal::Unknown(chain(error)),
         ClientError::Refused { status, .. } if status.is_client_error() => Refusal::Start(error.to_string()),
         ClientError::Refused { .. } => controller_away(&error),
         ClientError::Unreachable { source, .. } if source.is_connect() => controller_away(&error),
@@ -206,6 +210,54 @@ async fn release(
             Refusal::Unknown(chain(&error))
         }
     })
+}
+
+/// Tells the controller of a build until it says what became of that. A controller that is lost on the way, or stopped, may
+/// have recorded the release, and its successor knows: asked again, it answers for the same push.
+async fn told(push: &Push, hook: &BuildHook, progress: &Progress) -> Result<Deployed, ClientError> {
+    let limit = Duration::from_secs(push.platform.settings.reask_seconds);
+    let mut lost: Option<(Instant, ClientError)> = None;
+    loop {
+        let asking = push.platform.controller.post_and_follow("/v2/hooks/build", hook, |line| progress.try_line(line));
+        let error = match asking.await {
+            Ok(deployed) => return Ok(deployed),
+            Err(error) => error,
+        };
+        let (since, first) = match lost.take() {
+            // It may be away because it is being replaced.
+            Some(lost) if is_away(&error) || is_lost(&error) => lost,
+            None if is_lost(&error) => {
+                tracing::warn!(error = chain(&error), app.name = %push.access.app, "the controller was lost; asking again");
+                progress.line("The controller was lost. Asking it again what became of this push...").await;
+                (Instant::now(), error)
+            }
+            _ => return Err(error),
+        };
+        if since.elapsed() >= limit {
+            return Err(first);
+        }
+        tokio::time::sleep(REASK_PAUSE).await;
+        lost = Some((since, first));
+    }
+}
+
+/// Whether nobody knows what the controller did.
+fn is_lost(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused { raw, .. } => raw.contains(GOES_ON),
+        ClientError::Unreachable { source, .. } => !source.is_connect(),
+        ClientError::Unexpected { .. } => true,
+        ClientError::NotAsked { .. } => false,
+    }
+}
+
+/// Whether the controller, or its database, is not there now.
+fn is_away(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused { status, .. } => status.is_server_error(),
+        ClientError::Unreachable { source, .. } => source.is_connect(),
+        ClientError::Unexpected { .. } | ClientError::NotAsked { .. } => false,
+    }
 }
 
 /// The last lines (contract §5.4), the app's address, and where the time went.

@@ -76,6 +76,12 @@ pub struct Settings {
     /// Seconds that running pushes have to end when the builder is stopped.
     #[arg(long, env = "PAAS_SHUTDOWN_SECONDS", default_value_t = 60)]
     pub shutdown_seconds: u64,
+    /// Seconds for which a controller that was lost while it deployed is asked again what became of the push.
+    #[arg(long, env = "PAAS_REASK_SECONDS", default_value_t = 60)]
+    pub reask_seconds: u64,
+    /// Seconds between two looks for repositories of apps that are gone, and for those that want packing.
+    #[arg(long, env = "PAAS_CLEAN_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub clean_seconds: u64,
     /// Folder of hold points; for crash tests only.
     #[arg(long, env = "PAAS_HOLD", hide = true)]
     pub hold: Option<PathBuf>,

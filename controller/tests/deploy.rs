@@ -102,6 +102,7 @@ impl World {
             procfile: BTreeMap::from([(ProcessType::web(), "serve".to_owned())]),
             sha: None,
             dockerfile: "true".into(),
+            push: None,
         };
         intent::build(&self.platform, &self.user, &self.app, build).await
     }
@@ -389,6 +390,7 @@ async fn a_look_never_mixes_what_was_with_what_is(pool: PgPool) {
         procfile: BTreeMap::new(),
         sha: None,
         dockerfile: "true".into(),
+        push: None,
     };
     let change = intent::build(&world.platform, &world.user, &world.app, image).await.unwrap();
     assert_eq!(world.outcome(change.deployment).await, Outcome::Succeeded);

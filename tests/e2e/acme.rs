@@ -40,7 +40,7 @@ impl World {
             return Ok(None);
         }
         let folder = tempfile::tempdir()?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = pebble::free()?.port();
         let pebble = Pebble::start(folder.path(), port, life).await?;
         let environment = [
             ("PAAS_ACME_DIRECTORY", pebble.directory.clone()),
@@ -153,7 +153,7 @@ impl Second {
             let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
             (name != "PAAS_LISTEN" && name != "PAAS_HOLD").then(|| (name.to_owned(), value.to_owned()))
         });
-        let listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let listen = pebble::free()?;
         let mut command = Command::new(binary("paas-controller")?);
         command.env_clear().envs(variables).env("PAAS_LISTEN", listen.to_string());
         command.env("PAAS_ADVERTISE", platform.addresses.controller.to_string());

@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
 use paas_tests::{App, Platform, Start, User, docker, eventually, scenarios, succeed};
 
-scenarios![killed_controller, killed_builder, killed_postgres, killed_registry, killed_router];
+scenarios![stopped_controller, killed_controller, killed_builder, killed_postgres, killed_registry, killed_router];
 
 const POINTS: [&str; 8] = [
     "push.received",
@@ -21,6 +21,39 @@ const POINTS: [&str; 8] = [
     "deployment.succeeded",
     "push.released",
 ];
+
+/// A controller that is told to stop in the middle of a push: its successor knows what became of that.
+async fn stopped_controller() -> anyhow::Result<()> {
+    let platform = Platform::start(&Start { hold: true, ..Start::default() })?;
+    let user = User::new(&platform)?;
+    let app = user.create_app()?;
+    app.deploy_sample("first")?;
+    for point in ["intent.recorded", "deployment.starting", "deployment.switching"] {
+        let gate = platform.hold().join(point);
+        let reached = platform.hold().join(format!("{point}.reached"));
+        let version = format!("stopped at {point}");
+        std::fs::write(&gate, "")?;
+        app.write_sample(&version)?;
+        app.repository.commit(&version)?;
+        let push = app.repository.start_push(app.user, &["deis", "main"])?;
+        let at_point = || async { Ok(reached.exists().then_some(())) };
+        let result = eventually("the point is reached", Duration::from_secs(60), at_point).await;
+        let before = platform.pid("controller")?;
+        platform.signal("controller", Signal::SIGTERM)?;
+        std::fs::remove_file(&gate)?;
+        let push = push.finish()?;
+        result.with_context(|| format!("{point}: the push said:\n{}", push.text))?;
+        ensure!(push.is_success(), "{point}: the push failed:\n{}", push.text);
+        platform.wait_for_restart("controller", before).await?;
+        platform.wait_until_ready().await?;
+        ensure!(served(&app).await? == version, "{point}: acknowledged and not served: {}", push.text);
+        let _ = std::fs::remove_file(&reached);
+    }
+    let releases = succeed(&app.paas(&["releases"])?)?;
+    let count = releases.lines().filter(|line| line.starts_with('v')).count();
+    ensure!(count == 5, "each push made one release:\n{releases}");
+    Ok(())
+}
 
 async fn killed_controller() -> anyhow::Result<()> {
     kill_at_every_point("controller").await

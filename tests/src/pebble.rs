@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::{eventually, succeed};
 
@@ -60,9 +60,16 @@ fn program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).chain([home]).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// A port that is free now.
-fn free() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+/// An address that is free now, with a port that the kernel gives to nobody who does not name it: it stays free until
+/// whoever it is meant for listens there.
+pub fn free() -> anyhow::Result<SocketAddr> {
+    for _ in 0..100 {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, rand::random_range(20_000..32_000)));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no free port was found")
 }
 
 impl Pebble {

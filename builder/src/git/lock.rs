@@ -1,7 +1,7 @@
 //! One push at a time per app: a lock of the kernel's on a file beside the repository.
 //!
-//! The kernel frees it when the process that holds it ends, however it ends. The file itself stays: removing it would let
-//! two processes lock two files of one name.
+//! The kernel frees it when the process that holds it ends, however it ends. The file itself stays as long as the
+//! app does: removing it would let two processes lock two files of one name.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -12,7 +12,7 @@ use std::{
 
 /// The lock of one repository, held until dropped.
 #[derive(Debug)]
-pub(super) struct PushLock {
+pub(crate) struct PushLock {
     _file: File,
 }
 

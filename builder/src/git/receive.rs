@@ -39,6 +39,7 @@ struct Running {
 
 /// Serves one push; the exit status is 0 when git and we took all of it, which git's own does not say.
 pub(crate) async fn receive(platform: Arc<Platform>, access: Access, client: Client) -> u32 {
+    platform.packing.call_off(access.uuid).await;
     let repository = Repository::open(&platform.git, access.uuid);
     let (repository, lock) = match repository.and_then(|repository| Ok((repository.lock()?, repository))) {
         Ok((Some(lock), repository)) => (repository, lock),

@@ -104,4 +104,25 @@ impl Engine {
             }
         }
     }
+
+    /// Takes all images of an app that is gone out of the engine.
+    pub(crate) async fn remove_all(&self, registry: &str, app: Uuid) -> Result<(), Refusal> {
+        let docker = self.connect().await?;
+        let repository = format!("{registry}/{app}");
+        let filters = HashMap::from([("reference".to_owned(), vec![repository.clone()])]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let listed = docker.list_images(Some(options)).await;
+        let images =
+            listed.map_err(|error| Refusal::Platform(format!("the Docker engine failed: {}", chain(&error))))?;
+        let ours = |name: &&String| name.strip_prefix(&repository).is_some_and(|rest| rest.starts_with([':', '@']));
+        let names = images.iter().flat_map(|image| image.repo_tags.iter().chain(&image.repo_digests));
+        let names: Vec<&String> = names.filter(ours).collect();
+        for name in names {
+            // With its last name an image goes, and then its digest is known no more.
+            if let Err(error) = docker.remove_image(name, None::<RemoveImageOptions>, None).await {
+                tracing::debug!(image = %name, error = chain(&error), "an image of an app that is gone stays");
+            }
+        }
+        Ok(())
+    }
 }

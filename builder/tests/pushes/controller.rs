@@ -1,7 +1,7 @@
 //! The controller's hooks, answered as a test wants.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -33,6 +33,8 @@ pub(crate) enum Deployment {
     },
     /// The answer breaks off.
     BreaksOff,
+    /// The controller is stopped in the middle of it.
+    IsStopped,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,10 @@ pub(crate) struct Inner {
     pub(crate) deployment: Deployment,
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) lookups: usize,
+    /// How often anything was built, counting what was asked again.
+    pub(crate) asked: usize,
+    /// Apps that were destroyed.
+    pub(crate) gone: HashSet<Uuid>,
 }
 
 #[derive(Debug, Clone)]
@@ -78,6 +84,8 @@ impl Controller {
             deployment: Deployment::Succeeds,
             config: BTreeMap::new(),
             lookups: 0,
+            asked: 0,
+            gone: HashSet::new(),
         }));
         let deployments = Arc::new(Semaphore::new(1000));
         let shared = Shared { inner: Arc::clone(&inner), deployments: Arc::clone(&deployments) };
@@ -86,6 +94,7 @@ impl Controller {
             .route("/v2/hooks/access/{fingerprint}/{app}", get(access))
             .route("/v2/hooks/config", post(config))
             .route("/v2/hooks/build", post(build))
+            .route("/v2/hooks/gone", post(gone))
             .layer(from_fn_with_state((), only_the_builder))
             .route("/healthz", get(|| async { "OK" }))
             .with_state(shared);
@@ -154,8 +163,14 @@ async fn build(State(shared): State<Shared>, Json(hook): Json<hooks::BuildHook>)
     let app = hook.receive_repo.clone();
     let (version, deployment) = {
         let mut inner = shared.inner.lock().unwrap();
-        inner.builds.push(hook);
-        (inner.builds.len() + 1, inner.deployment.clone())
+        inner.asked += 1;
+        // One push makes one release, as with the real one.
+        let known = inner.builds.iter().position(|build| build.push.is_some() && build.push == hook.push);
+        let number = known.unwrap_or_else(|| {
+            inner.builds.push(hook);
+            inner.builds.len() - 1
+        });
+        (number + 2, inner.deployment.clone())
     };
     let first = futures_util::stream::iter([json!({"progress": "web: starting 1 process"})]);
     let last = futures_util::stream::once(async move {
@@ -166,10 +181,19 @@ async fn build(State(shared): State<Shared>, Json(hook): Json<hooks::BuildHook>)
             }
             Deployment::Fails { status, detail } => json!({"failed": {"status": status, "detail": detail}}),
             Deployment::BreaksOff => Value::Null,
+            Deployment::IsStopped => {
+                let detail = format!("The controller is being stopped. The change to {app} {}.", hooks::GOES_ON);
+                json!({"failed": {"status": 503, "detail": detail}})
+            }
         }
     });
     let lines = first
         .chain(last)
         .map(|line| if line.is_null() { Err(std::io::Error::other("broken off")) } else { Ok(format!("{line}\n")) });
     Response::new(Body::from_stream(lines))
+}
+
+async fn gone(State(shared): State<Shared>, Json(ask): Json<hooks::AskGone>) -> Json<hooks::Gone> {
+    let inner = shared.inner.lock().unwrap();
+    Json(hooks::Gone { gone: ask.apps.into_iter().filter(|app| inner.gone.contains(app)).collect() })
 }

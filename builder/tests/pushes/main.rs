@@ -9,6 +9,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod clean;
 mod controller;
 mod deploys;
 mod front_door;

@@ -193,8 +193,8 @@ async fn a_missing_controller_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_controller_that_is_lost_while_it_deploys_leaves_the_outcome_open() {
-    let world = World::new().await;
+async fn a_controller_that_is_lost_for_good_while_it_deploys_leaves_the_outcome_open() {
+    let world = World::with(&["--reask-seconds", "1"]).await;
     let work = world.repository("hello").await;
     world.controller.with(|inner| inner.deployment = Deployment::BreaksOff);
     work.push()
@@ -203,7 +203,28 @@ async fn a_controller_that_is_lost_while_it_deploys_leaves_the_outcome_open() {
         .says("the platform failed while it deployed")
         .says("Whether hello was deployed is not known");
     world.controller.with(|inner| inner.deployment = Deployment::Succeeds);
+    // A push of its own, with a release of its own.
     work.push().await.succeeded().says("Done, hello:v3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_is_lost_while_it_deploys_is_asked_again() {
+    let world = World::new().await;
+    let work = world.repository("hello").await;
+    for lost in [Deployment::BreaksOff, Deployment::IsStopped] {
+        work.commit("next").await;
+        let before = world.controller.with(|inner| {
+            inner.deployment = lost.clone();
+            inner.asked
+        });
+        let push = start_push(&work);
+        until("it was asked twice", || world.controller.with(|inner| inner.asked) > before + 1).await;
+        world.controller.with(|inner| inner.deployment = Deployment::Succeeds);
+        end_of(push).await.succeeded().says("The controller was lost.").says("Done, hello:v");
+    }
+    let builds = world.controller.with(|inner| inner.builds.clone());
+    assert_eq!(builds.len(), 2, "each push made one release: {builds:?}");
+    assert!(builds[0].push.is_some() && builds[0].push != builds[1].push, "{builds:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand};
 use paas_api::{
-    ConfigKey, Secret,
+    ConfigKey, ReleaseVersion, Secret,
     config::{ChangeConfig, Config},
 };
 
@@ -48,8 +48,12 @@ impl Command {
 
 /// List an app's variables
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  paas config\n  paas config:list -a hello --diff > hello.env")]
+#[command(after_help = "Examples:\n  paas config\n  paas config:list -a hello --diff > hello.env\n  \
+                        paas config:list --release v3")]
 pub(crate) struct List {
+    /// The variables of this release, such as v3, instead of the current ones
+    #[arg(long, value_name = "RELEASE")]
+    release: Option<ReleaseVersion>,
     /// All on one line
     #[arg(long, conflicts_with = "diff")]
     oneline: bool,
@@ -62,7 +66,7 @@ pub(crate) struct List {
 
 async fn list(arguments: &List, context: &Context) -> Result<(), Error> {
     let app = context.app(&arguments.app)?;
-    let config: Config = app.get("config/").await?;
+    let config = of_release(&app, arguments.release).await?;
     let printer = context.printer;
     let pairs = || config.values.iter().map(|(key, value)| format!("{key}={value}"));
     printer.either(&config.values, || {
@@ -73,6 +77,15 @@ async fn list(arguments: &List, context: &Context) -> Result<(), Error> {
         } else {
             print_values(printer, &app, &config.values)
         }
+    })
+}
+
+/// The config of a release, or the current one.
+pub(crate) async fn of_release(app: &App, release: Option<ReleaseVersion>) -> Result<Config, Error> {
+    let Some(version) = release else { return app.get("config/").await };
+    app.get(&format!("config/?version={version}")).await.map_err(|error| {
+        let unknown = error.to_string().contains("No Release matches");
+        if unknown { error.hint(format!("'paas releases -a {}' lists its releases", app.name)) } else { error }
     })
 }
 

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use clap::{Args, Command};
 
-use crate::{arguments, context::Context, error::Error, printer::print};
+use crate::{arguments, commands::topics, context::Context, error::Error, printer::print};
 
 /// Show help, for all commands, a group or one command
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  paas help\n  paas help config\n  paas help config:set")]
+#[command(after_help = "Examples:\n  paas help\n  paas help config\n  paas help config:set\n  paas help topics\n  \
+                        paas help topics routing")]
 pub(crate) struct Arguments {
-    /// A command or a group of them
+    /// A command or a group of them; or 'topics', and one of these
     command: Vec<String>,
 }
 
@@ -21,6 +22,16 @@ pub(crate) struct Shortcuts {}
 
 pub(crate) fn run(asked: &Arguments) -> Result<(), Error> {
     let name = asked.command.join(":");
+    match asked.command.as_slice() {
+        [topics] if topics == "topics" => return print(&topics::list()),
+        [topics, topic] if topics == "topics" => {
+            let text = topics::text(topic).ok_or_else(|| {
+                Error::usage(format!("there is no topic '{topic}'")).hint("'paas help topics' lists them")
+            })?;
+            return print(text);
+        }
+        _ => {}
+    }
     let mut root = arguments::command();
     if name.is_empty() {
         return print(&overview(&root));
@@ -70,7 +81,7 @@ pub(crate) fn overview(root: &Command) -> String {
          -c, --config <PROFILE>    profile to use: a name, or the path of a .json file [env: PAAS_PROFILE]\n      \
          --json                print JSON instead of tables and lists\n  \
          -h, --help                help for a command\n\n\
-         Use 'paas help [command]' to learn more about a command.\n",
+         Use 'paas help [command]' to learn more about a command, 'paas help topics' about what one does with them.\n",
     );
     text
 }

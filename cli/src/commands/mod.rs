@@ -8,6 +8,7 @@ mod cancel;
 mod certs;
 mod completions;
 mod config;
+mod config_diff;
 mod config_file;
 mod domains;
 mod git;
@@ -19,6 +20,7 @@ mod labels;
 mod limits;
 mod logs;
 mod maintenance;
+mod manual;
 mod maps;
 mod perms;
 mod ps;
@@ -32,6 +34,7 @@ mod tags;
 mod timeouts;
 mod tls;
 mod tokens;
+mod topics;
 mod transfer;
 pub(crate) mod up;
 mod users;
@@ -97,6 +100,7 @@ pub(crate) enum Command {
     Whitelist(whitelist::Command),
     Up(up::Arguments),
     Completions(completions::Arguments),
+    Manual(manual::Arguments),
     Version(version::Arguments),
     Shortcuts(help::Shortcuts),
     Help(help::Arguments),
@@ -135,6 +139,7 @@ impl Command {
             Self::Whitelist(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,
             Self::Completions(arguments) => completions::run(&arguments),
+            Self::Manual(arguments) => manual::run(&arguments, context),
             Self::Version(arguments) => version::run(&arguments, context).await,
             Self::Shortcuts(_) => help::shortcuts(context),
             Self::Help(arguments) => help::run(&arguments),

@@ -12,7 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    commands::releases::newest,
+    commands::{config::of_release, config_diff, releases::newest},
     context::Context,
     error::Error,
     printer::Printer,
@@ -26,7 +26,7 @@ const MOST: i32 = 100;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  paas releases:diff v3 v5\n  paas releases:diff v3 -a hello   (with the newest)\n\n\
-                        Of two configs it is told that they differ; what changed is in the lines of the releases between."
+                        Variables are shown as 'paas config' shows them."
 )]
 pub(crate) struct Arguments {
     /// Release to start from, such as v3
@@ -44,10 +44,17 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context) -> Result<(), 
     let (from, to) = tokio::try_join!(release(&app, from, newest), release(&app, to, newest))?;
     let (old, new, between) =
         tokio::try_join!(build(&app, from.build), build(&app, to.build), between(&app, &from, &to, newest))?;
+    let differences = if from.config == to.config {
+        Vec::new()
+    } else {
+        let (before, after) =
+            tokio::try_join!(of_release(&app, Some(from.version)), of_release(&app, Some(to.version)))?;
+        config_diff::differences(&before, &after)?
+    };
     let printer = context.printer;
     let all = json!({
         "from": from, "to": to, "builds": {"from": old, "to": new}, "build_changed": from.build != to.build,
-        "config_changed": from.config != to.config, "releases": between,
+        "config_changed": from.config != to.config, "config": differences, "releases": between,
     });
     printer.either(&all, || {
         printer.line(format!("=== {} {} to {}", app.name, from.version, to.version))?;
@@ -57,8 +64,9 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context) -> Result<(), 
         if from.build != to.build {
             print_builds(printer, old.as_ref(), new.as_ref())?;
         }
-        if from.config != to.config {
-            printer.line("config:   differs")?;
+        differences.iter().try_for_each(|difference| difference.print(printer))?;
+        if from.config != to.config && differences.is_empty() {
+            printer.line("config:   the same, set anew")?;
         }
         if between.is_empty() {
             return Ok(());

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 92] = [
+const COMMANDS: [&str; 95] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -72,6 +72,8 @@ const COMMANDS: [&str; 92] = [
     "routing:info",
     "routing:enable",
     "routing:disable",
+    "routing:set",
+    "routing:unset",
     "runs:list",
     "runs:stop",
     "tags:list",
@@ -93,6 +95,7 @@ const COMMANDS: [&str; 92] = [
     "whitelist:add",
     "whitelist:remove",
     "completions",
+    "manual",
     "version",
     "shortcuts",
     "help",
@@ -255,4 +258,36 @@ fn the_version_is_told() {
             "\nWorkflow CLI API Version:        2.3\nWorkflow Controller API Version: 2.3\n"
         )
     );
+}
+
+#[test]
+fn topics_are_listed_and_read() {
+    let world = World::new();
+    let list = world.paas(&["help", "topics"]).good();
+    insta::assert_snapshot!("topics", list);
+    for topic in list.lines().filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next()) {
+        let text = world.paas(&["help", "topics", topic]).good();
+        assert!(text.contains("\n    ") && text.ends_with('\n'), "{text}");
+    }
+    assert_eq!(
+        world.paas(&["help", "topics", "everything"]).bad(2),
+        "Error: there is no topic 'everything'\nhint: 'paas help topics' lists them\n"
+    );
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let world = World::new();
+    let told = world.paas(&["manual", "man/man1"]).good();
+    assert_eq!(told, format!("{} pages are in man/man1\n", COMMANDS.len() + 1));
+    let folder = world.folder().join("man/man1");
+    for command in COMMANDS {
+        let page = std::fs::read_to_string(folder.join(format!("paas-{}.1", command.replace(':', "-")))).unwrap();
+        assert!(page.contains(".TH PAAS-") && page.contains(".SH SYNOPSIS"), "{page}");
+        assert!(command == "up" || page.contains("paas "), "{page}");
+    }
+    assert!(std::fs::read_to_string(folder.join("paas.1")).unwrap().contains(".SH NAME"));
+    assert!(!folder.join("paas-up-child.1").exists());
+    std::fs::write(world.folder().join("file"), "").unwrap();
+    assert!(world.paas(&["manual", "file/man1"]).bad(1).starts_with("Error: cannot write the pages to file/man1: "));
 }

@@ -37,6 +37,14 @@ fn world() -> World {
     for release in &releases {
         world.server.answer(&format!("GET /v2/apps/hello/releases/v{}/", release["version"]), 200, release);
     }
+    for (version, values) in [(2, json!({"B": "x"})), (4, json!({"A": "1", "B": "y"})), (1, json!({}))] {
+        let mut config = crate::world::config(&values);
+        if version == 4 {
+            let changes = json!({"memory": {"web": "512M"}, "registry": {"username": "ann", "password": "hunter2"}});
+            config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        }
+        world.server.answer(&format!("GET /v2/apps/hello/config/?version=v{version}"), 200, config);
+    }
     let list = |query: &str, of: &[Value]| {
         world.server.answer(&format!("GET /v2/apps/hello/releases/?{query}"), 200, page(of, 5));
     };
@@ -63,7 +71,8 @@ fn what_differs_and_how_it_came_is_shown() {
     assert_eq!(
         world.paas(&["releases:diff", "v2", "v4"]).good(),
         "=== hello v2 to v4\ncommit:   1a2b3c4 -> 5d6e7f8\nimage:    hello:1a2b3c4 -> hello:5d6e7f8\n\
-         procfile: - web: ./serve\nprocfile: + web: ./serve --fast\nprocfile: + worker: ./work\nconfig:   differs\n\n\
+         procfile: - web: ./serve\nprocfile: + web: ./serve --fast\nprocfile: + worker: ./work\nconfig:   + A: 1\nconfig:   - B: x\nconfig:   + B: y\n\
+         memory:   + web: 512M\nregistry: + password: (a password)\nregistry: + username: ann\n\n\
          === Releases after v2\nv4\t2024-05-01T10:05:00Z\tann deployed 5d6e7f8\nv3\t2024-05-01T10:05:00Z\tann added A\n"
     );
     let back = world.paas(&["releases", "diff", "4", "2", "-a", "hello"]).good();
@@ -71,6 +80,8 @@ fn what_differs_and_how_it_came_is_shown() {
     assert!(back.contains("procfile: - worker: ./work\n") && back.contains("=== Releases after v2\nv4\t"), "{back}");
     let told: Value = serde_json::from_str(&world.paas(&["releases:diff", "v2", "v4", "--json"]).good()).unwrap();
     assert_eq!((&told["config_changed"], &told["builds"]["to"]["sha"]), (&json!(true), &json!("5d6e7f8")));
+    let b = json!({"map": "values", "key": "B", "before": "x", "after": "y"});
+    assert!(told["config"].as_array().unwrap().contains(&b), "{told}");
 }
 
 #[test]
@@ -96,4 +107,18 @@ fn an_unknown_release_is_told_with_the_newest() {
         world.paas(&["releases:diff", "v2", "v9"]).bad(1),
         format!("Error: {missing}\nhint: the newest release of hello is v5\n")
     );
+}
+
+#[test]
+fn the_variables_of_an_older_release_are_listed() {
+    let world = world();
+    assert_eq!(world.paas(&["config:list", "--release", "v2"]).good(), "=== hello Config\nB      x\n");
+    assert_eq!(world.paas(&["config", "--release=4", "--diff"]).good(), "A=1\nB=y\n");
+    let missing = r#""No Release matches the given query.""#;
+    world.server.answer("GET /v2/apps/hello/config/?version=v9", 404, missing);
+    assert_eq!(
+        world.paas(&["config:list", "--release", "v9"]).bad(1),
+        format!("Error: {missing}\nhint: 'paas releases -a hello' lists its releases\n")
+    );
+    assert!(world.paas(&["config:list", "--release", "newest"]).bad(2).contains("newest"));
 }

@@ -78,7 +78,7 @@ fn maintenance_and_routing_are_switched() {
         }
     }
     let told: Value = serde_json::from_str(&world.paas(&["maintenance", "--json"]).good()).unwrap();
-    assert_eq!(told, json!({"maintenance": true}));
+    assert_eq!(told, json!({"maintenance": true, "maintenance_page": null}));
     world.server.answer(&format!("POST {path}"), 409, r#"{"detail":"ann changed nothing"}"#);
     assert_eq!(world.paas(&["maintenance", "on"]).bad(1), "Error: ann changed nothing\n");
 }
@@ -214,5 +214,74 @@ fn an_app_that_is_shown_has_its_labels() {
     assert!(
         shown.ends_with("=== hello Domains\nNo domain assigned to hello\n\n=== hello Label\nteam:      web\n"),
         "{shown}"
+    );
+}
+
+#[test]
+fn rules_for_requests_are_set_shown_and_unset() {
+    let world = World::with_app();
+    let path = "/v2/apps/hello/settings/";
+    world.server.answer(&format!("POST {path}"), 201, settings(&json!({})));
+    assert_eq!(
+        world.paas(&["routing:set", "body-size=10M", "sticky=on"]).good(),
+        "Setting routing rules of hello... done\n"
+    );
+    assert_eq!(
+        world.paas(&["routing", "unset", "body-size", "-a", "hello"]).good(),
+        "Unsetting routing rules of hello... done\n"
+    );
+    let sent: Vec<Value> = world.server.requests().iter().map(crate::server::Request::json).collect();
+    assert_eq!(
+        sent,
+        [json!({"routing": {"body_size": "10M", "sticky": "on"}}), json!({"routing": {"body_size": null}})]
+    );
+    let rules = json!({"body_size": 10 << 20, "response_timeout": 300, "sticky": true, "referrer_policy": "origin"});
+    world.server.answer(&format!("GET {path}"), 200, settings(&json!({"routing": rules})));
+    assert_eq!(
+        world.paas(&["routing"]).good(),
+        "Routing is enabled.\nbody-size         10M\nresponse-timeout  300 seconds\nsticky            on\n\
+         referrer-policy   origin\n"
+    );
+    let told: Value = serde_json::from_str(&world.paas(&["routing:info", "--json"]).good()).unwrap();
+    assert_eq!(told, json!({"routable": true, "routing": rules}));
+    assert!(world.paas(&["routing:set", "sticky"]).bad(2).contains("does not match the pattern 'key=value'"));
+}
+
+#[test]
+fn a_maintenance_page_is_read_from_a_file() {
+    let world = World::with_app();
+    let path = "/v2/apps/hello/settings/";
+    world.server.answer(&format!("POST {path}"), 201, settings(&json!({})));
+    let file = |name: &str, text: &[u8]| std::fs::write(world.folder().join(name), text).unwrap();
+    file("sorry.html", "<h1>B\u{fc}cher</h1>".as_bytes());
+    file("large.html", &vec![b'x'; (64 << 10) + 1]);
+    file("empty.html", b"\n");
+    file("binary.html", &[0xff, 0xfe]);
+    assert_eq!(
+        world.paas(&["maintenance:on", "--page", "sorry.html"]).good(),
+        "Enabling maintenance mode for hello... done\n"
+    );
+    world.paas(&["maintenance:on", "--no-page"]).good();
+    let sent: Vec<Value> = world.server.requests().iter().map(crate::server::Request::json).collect();
+    assert_eq!(
+        sent,
+        [
+            json!({"maintenance": true, "maintenance_page": "<h1>B\u{fc}cher</h1>"}),
+            json!({"maintenance": true, "maintenance_page": null}),
+        ]
+    );
+    for (name, told) in [
+        ("large.html", "large.html is larger than the 65536 bytes"),
+        ("empty.html", "empty.html is empty"),
+        ("binary.html", "cannot read the page binary.html"),
+        ("none.html", "cannot read the page none.html"),
+    ] {
+        assert!(world.paas(&["maintenance:on", "--page", name]).bad(1).contains(told), "{name}");
+    }
+    assert_eq!(world.server.requests().len(), 2);
+    world.server.answer(&format!("GET {path}"), 200, settings(&json!({"maintenance_page": "<h1>x</h1>"})));
+    assert_eq!(
+        world.paas(&["maintenance"]).good(),
+        "Maintenance mode is off.\nVisitors then see a page of hello's own, of 10 bytes.\n"
     );
 }

@@ -48,7 +48,33 @@ pub struct BuildHook {
     pub procfile: BTreeMap<String, String>,
     /// Non-empty for a Dockerfile build.
     pub dockerfile: String,
+    /// Drawn for this push; asked again with the same one, the controller tells of the release that the push has made.
+    /// Beyond the contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Uuid>,
 }
+
+/// `POST /v2/hooks/gone`, ours: of which of these apps is nothing left to keep?
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct AskGone {
+    /// Ids of apps, at most [`MOST_ASKED`].
+    pub apps: Vec<Uuid>,
+}
+
+/// Answer to [`AskGone`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Gone {
+    /// Those that were destroyed, or never were.
+    pub gone: Vec<Uuid>,
+}
+
+/// Most apps that are asked for at once.
+pub const MOST_ASKED: usize = 1000;
+
+/// Part of what a controller says that is stopped while it deploys: with it, asking again makes sense.
+pub const GOES_ON: &str = "is recorded and goes on without it";
 
 /// Answer to [`BuildHook`] once the deployment has ended well.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,6 +1,9 @@
 //! Settings of an app and its whitelist (contract §1.12).
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroU64},
+};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -33,6 +36,51 @@ pub struct Settings {
     /// Free words about the app.
     #[serde(default)]
     pub label: BTreeMap<String, String>,
+    /// What the router does with the app's requests; beyond the contract.
+    #[serde(default)]
+    pub routing: Routing,
+    /// What visitors see while the app is in maintenance, as HTML; the router's own page when absent. Beyond the contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_page: Option<String>,
+}
+
+/// What the router does with an app's requests; what is absent or off is as the router has it for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that have nothing to do with each other")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Routing {
+    /// Largest body of a request, in bytes; larger ones get 413.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<u64>, minimum = 1))]
+    pub body_size: Option<NonZeroU64>,
+    /// Seconds in which a process must take a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<u32>, minimum = 1))]
+    pub connect_timeout: Option<NonZeroU32>,
+    /// Seconds that a process, or an upgraded connection, may be silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<u32>, minimum = 1))]
+    pub response_timeout: Option<NonZeroU32>,
+    /// Visitors stay with the process that they first came to, by a cookie.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub sticky: bool,
+    /// Requests are numbered, by `X-Request-Id` and `X-Correlation-Id`.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub request_ids: bool,
+    /// Processes are told when a request came, by `X-Request-Start`.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub request_start: bool,
+    /// The router logs each request.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub access_log: bool,
+    /// `Referrer-Policy` of answers that have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referrer_policy: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it skips by reference")]
+fn is_off(switch: &bool) -> bool {
+    !switch
 }
 
 /// How processes of a type come and go by their load.
@@ -64,6 +112,12 @@ pub struct ChangeSettings {
     #[cfg_attr(feature = "schema", schema(value_type = BTreeMap<ProcessType, AutoscaleRule>))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub autoscale: BTreeMap<ProcessType, Option<AutoscaleRule>>,
+    /// Rules about requests to set, as text or as [`Routing`] has them, and with `None` unset.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub routing: BTreeMap<String, Option<String>>,
+    /// The maintenance page; `Some(None)` brings the router's own back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance_page: Option<Option<String>>,
 }
 
 /// The whitelist, and what is added to it or taken away.

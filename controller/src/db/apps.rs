@@ -188,6 +188,18 @@ pub async fn exists(db: &mut PgConnection, id: Uuid) -> Result<bool, DbError> {
     Ok(found)
 }
 
+/// Those of these ids that are no app's, not even one's that is being destroyed.
+pub async fn gone(db: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, DbError> {
+    let gone = sqlx::query_scalar!(
+        r#"SELECT asked AS "asked!" FROM unnest($1::uuid[]) asked
+           WHERE NOT EXISTS (SELECT FROM apps WHERE id = asked)"#,
+        ids
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(gone)
+}
+
 /// Forgets an app whose processes are gone.
 pub async fn delete(db: &mut PgConnection, id: Uuid) -> Result<(), DbError> {
     // What refers to each other goes in order; the rest follows the app.

@@ -1,10 +1,10 @@
 //! Builds.
 
-use paas_api::builds::Procfile;
+use paas_api::{ReleaseVersion, builds::Procfile};
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{DbError, Slice, Sliced, inconsistent};
+use super::{DbError, Slice, Sliced, inconsistent, version};
 use crate::domain::build::Build;
 
 struct Row {
@@ -55,13 +55,15 @@ pub struct NewBuild<'a> {
     pub procfile: &'a Procfile,
     /// Non-empty for a Dockerfile build.
     pub dockerfile: &'a str,
+    /// The push that it came from.
+    pub push: Option<Uuid>,
 }
 
 /// Records a build.
 pub async fn insert(db: &mut PgConnection, build: &NewBuild<'_>) -> Result<Uuid, DbError> {
     let id = sqlx::query_scalar!(
-        "INSERT INTO builds (app_id, owner_id, image, reference, exposed_port, shell, sha, procfile, dockerfile)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING uuid",
+        "INSERT INTO builds (app_id, owner_id, image, reference, exposed_port, shell, sha, procfile, dockerfile, push)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING uuid",
         build.app,
         build.owner,
         build.image,
@@ -70,11 +72,31 @@ pub async fn insert(db: &mut PgConnection, build: &NewBuild<'_>) -> Result<Uuid,
         build.facts.shell,
         build.sha,
         Json(build.procfile) as _,
-        build.dockerfile
+        build.dockerfile,
+        build.push
     )
     .fetch_one(db)
     .await?;
     Ok(id)
+}
+
+/// What a push has come to: its release, and the deployment of that.
+pub async fn of_push(
+    db: &mut PgConnection,
+    app: Uuid,
+    push: Uuid,
+) -> Result<Option<(ReleaseVersion, Option<Uuid>)>, DbError> {
+    let row = sqlx::query!(
+        r#"SELECT r.version, d.id AS "deployment?"
+           FROM builds b JOIN releases r ON r.build = b.uuid
+           LEFT JOIN deployments d ON d.app_id = r.app_id AND d.version = r.version AND d.kind = 'release'
+           WHERE b.app_id = $1 AND b.push = $2 ORDER BY r.version LIMIT 1"#,
+        app,
+        push
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| Ok((version(row.version)?, row.deployment))).transpose()
 }
 
 /// The build of this id, if it is one of this app.

@@ -5,6 +5,7 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::DbError;
+use crate::domain::routing::Routing;
 
 /// Raises the table's version: the caller's transaction changes what the table is made of.
 pub async fn raise(db: &mut PgConnection) -> Result<i64, DbError> {
@@ -32,6 +33,10 @@ pub struct AppRoute {
     pub maintenance: bool,
     /// Who may visit; empty: everybody.
     pub whitelist: Vec<String>,
+    /// What its owner says about its requests.
+    pub routing: Json<Routing>,
+    /// What visitors see while it is in maintenance.
+    pub maintenance_page: Option<String>,
     /// Visitors have to come by TLS.
     pub https_only: bool,
     /// What browsers are told to remember of that.
@@ -43,8 +48,8 @@ pub async fn list(db: &mut PgConnection) -> Result<Vec<AppRoute>, DbError> {
     let routes = sqlx::query_as!(
         AppRoute,
         r#"SELECT a.id AS app, d.domains AS "domains!", coalesce(i.addresses, '{}') AS "addresses!",
-                  s.maintenance, s.whitelist, coalesce(t.https_enforced, false) AS "https_only!",
-                  t.hsts AS "hsts: Json<Hsts>"
+                  s.maintenance, s.whitelist, s.routing AS "routing: Json<Routing>", s.maintenance_page,
+                  coalesce(t.https_enforced, false) AS "https_only!", t.hsts AS "hsts: Json<Hsts>"
            FROM apps a
            JOIN settings s ON s.app_id = a.id
            JOIN tls t ON t.app_id = a.id

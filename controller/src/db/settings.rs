@@ -5,8 +5,11 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{DbError, inconsistent};
-use crate::domain::autoscale::Rules;
-use crate::domain::settings::{Address, Settings};
+use crate::domain::{
+    autoscale::Rules,
+    routing::Routing,
+    settings::{Address, Settings},
+};
 
 /// An app's settings as stored.
 #[derive(Debug, Clone)]
@@ -32,7 +35,7 @@ pub async fn get(db: &mut PgConnection, app: Uuid) -> Result<Stored, DbError> {
     let row = sqlx::query!(
         r#"SELECT uuid, maintenance, routable, whitelist, labels AS "labels: Json<std::collections::BTreeMap<String, String>>",
                   autoscale AS "autoscale: Json<Rules>",
-                  created, updated
+                  routing AS "routing: Json<Routing>", maintenance_page, created, updated
            FROM settings WHERE app_id = $1"#,
         app
     )
@@ -46,6 +49,8 @@ pub async fn get(db: &mut PgConnection, app: Uuid) -> Result<Stored, DbError> {
             whitelist: addresses(&row.whitelist)?,
             labels: row.labels.0,
             autoscale: row.autoscale.0,
+            routing: row.routing.0,
+            maintenance_page: row.maintenance_page,
         },
         created: row.created,
         updated: row.updated,
@@ -61,12 +66,15 @@ pub fn addresses(stored: &[String]) -> Result<Vec<Address>, DbError> {
 pub async fn update(db: &mut PgConnection, app: Uuid, settings: &Settings) -> Result<(), DbError> {
     let whitelist: Vec<String> = settings.whitelist.iter().map(Address::to_string).collect();
     sqlx::query!(
-        "UPDATE settings SET maintenance = $2, routable = $3, whitelist = $4, labels = $5, autoscale = $6, updated = now() WHERE app_id = $1",
+        "UPDATE settings SET maintenance = $2, routable = $3, whitelist = $4, labels = $5, routing = $6,
+                maintenance_page = $7, autoscale = $8, updated = now() WHERE app_id = $1",
         app,
         settings.maintenance,
         settings.routable,
         &whitelist,
         Json(&settings.labels) as _,
+        Json(&settings.routing) as _,
+        settings.maintenance_page.as_deref(),
         Json(&settings.autoscale) as _
     )
     .execute(db)

@@ -109,6 +109,8 @@ pub struct NewBuild {
     pub sha: Option<CommitSha>,
     /// Non-empty for a Dockerfile build.
     pub dockerfile: String,
+    /// The push that it comes from: one push makes one release, however often it is told.
+    pub push: Option<Uuid>,
 }
 
 /// What a restart replaces.
@@ -269,10 +271,23 @@ pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) 
             format!("{} is not an image that {} may use; name one by its registry and repository", new.image, app.name);
         return Err(IntentError::Refused(text));
     }
+    if let Some(change) = of_push(&mut *platform.pool.acquire().await?, app, new.push).await? {
+        return Ok(change);
+    }
     let (_, current) = current_config(platform, app).await?;
     let credentials = registry::credentials(&current.registry, &new.image);
     let facts = platform.scheduler.resolve(&new.image, credentials.as_ref()).await?;
-    let (mut db, app) = begin(platform, app).await?;
+    // Told twice at once, it may have been recorded meanwhile, and be what is under way.
+    let (mut db, app) = match begin(platform, app).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            let known = of_push(&mut *platform.pool.acquire().await?, app, new.push).await?;
+            return known.ok_or(error);
+        }
+    };
+    if let Some(change) = of_push(&mut db, &app, new.push).await? {
+        return Ok(change);
+    }
     let base = db::releases::latest_good(&mut db, app.id).await?;
     let config = workload::open_config(&mut db, &platform.seal, base.config).await?;
     let sha = new.sha.as_ref().map(CommitSha::as_str).unwrap_or_default();
@@ -286,6 +301,7 @@ pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) 
         sha,
         procfile: &new.procfile,
         dockerfile: &new.dockerfile,
+        push: new.push,
     };
     let id = db::builds::insert(&mut db, &row).await?;
     let build = db::builds::lookup(&mut db, app.id, id).await?.ok_or(IntentError::Gone)?;
@@ -300,6 +316,13 @@ pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) 
         summaries: (&summary, &failed),
     };
     record(platform, db, &app, release, &formation, config.deploy_timeout()).await
+}
+
+/// What a push has come to, if it was told before.
+async fn of_push(db: &mut PgConnection, app: &App, push: Option<Uuid>) -> Result<Option<Change>, IntentError> {
+    let Some(push) = push else { return Ok(None) };
+    let known = db::builds::of_push(db, app.id, push).await?;
+    Ok(known.map(|(release, deployment)| Change { release, deployment }))
 }
 
 async fn kind_of_release(
@@ -530,7 +553,28 @@ pub async fn current_config(
 ) -> Result<(db::configs::SealedConfig, Config), IntentError> {
     let mut db = platform.pool.acquire().await?;
     let base = db::releases::latest_good(&mut db, app.id).await?;
-    let row = db::configs::get(&mut db, base.config).await?;
+    opened(platform, &mut db, base.config).await
+}
+
+/// The config of one release, a failed one too; `None` when there is no such release.
+pub async fn config_of(
+    platform: &Platform,
+    app: &App,
+    version: ReleaseVersion,
+) -> Result<Option<(db::configs::SealedConfig, Config)>, IntentError> {
+    let mut db = platform.pool.acquire().await?;
+    match db::releases::lookup(&mut db, app.id, version).await? {
+        Some((release, _)) => opened(platform, &mut db, release.config).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn opened(
+    platform: &Platform,
+    db: &mut PgConnection,
+    id: Uuid,
+) -> Result<(db::configs::SealedConfig, Config), IntentError> {
+    let row = db::configs::get(db, id).await?;
     let config = workload::unseal(&platform.seal, &row)?;
     Ok((row, config))
 }

@@ -9,7 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 use paas_api::Secret;
-use paas_router::model::{Certificate, Challenge, Host, Hsts, Route, Table, Target};
+use paas_router::model::{Certificate, Challenge, Host, Hsts, Route, Rules, Table, Target};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ impl Published {
         let certificates = self.certificates(platform, &mut snapshot).await?;
         let challenges = challenges(&platform.options, db::acme::list_answers(&mut snapshot).await?);
         snapshot.commit().await?;
-        let table = Arc::new(Table { certificates, challenges, ..table(&platform.options, version, &apps) });
+        let table = Arc::new(Table { certificates, challenges, ..table(platform, version, &apps)? });
         *lock(&self.table) = Some(Arc::clone(&table));
         Ok(table)
     }
@@ -124,11 +124,12 @@ fn whitelist(app: &db::routing::AppRoute) -> Vec<IpNet> {
 }
 
 /// The table of these apps, and of the controller itself.
-fn table(options: &Options, version: u64, apps: &[db::routing::AppRoute]) -> Table {
+fn table(platform: &Platform, version: u64, apps: &[db::routing::AppRoute]) -> Result<Table, DbError> {
+    let options = &platform.options;
     let own = ["paas", "deis"].iter().filter_map(|name| options.host(name).parse::<Host>().ok()).collect();
     let mut routes = vec![Route { hosts: own, targets: vec![Target::from(options.advertised)], ..Route::default() }];
-    routes.extend(apps.iter().map(|app| {
-        Route {
+    for app in apps {
+        routes.push(Route {
             hosts: app.domains.iter().filter_map(|domain| options.host(domain).parse().ok()).collect(),
             targets: app
                 .addresses
@@ -139,8 +140,25 @@ fn table(options: &Options, version: u64, apps: &[db::routing::AppRoute]) -> Tab
             whitelist: whitelist(app),
             https_only: app.https_only,
             hsts: app.hsts.as_ref().filter(|_| app.https_only).map(|stored| hsts(stored.0)),
-            rules: paas_router::model::Rules::default(),
-        }
-    }));
-    Table { version, routes, ..Table::default() }
+            rules: rules(platform, app)?,
+        });
+    }
+    Ok(Table { version, routes, ..Table::default() })
+}
+
+/// What an app's owner says about its requests, in the router's words.
+fn rules(platform: &Platform, app: &db::routing::AppRoute) -> Result<Rules, DbError> {
+    let said = &app.routing.0;
+    let key = || platform.seal.derive(&format!("affinity {}", app.app)).map_err(inconsistent("settings"));
+    Ok(Rules {
+        body_bytes: said.body_size,
+        connect_seconds: said.connect_timeout,
+        response_seconds: said.response_timeout,
+        sticky: if said.sticky { Some(key()?.expose().to_owned()) } else { None },
+        request_ids: said.request_ids,
+        request_start: said.request_start,
+        access_log: said.access_log,
+        referrer_policy: said.referrer_policy,
+        maintenance_page: app.maintenance_page.clone().filter(|_| app.maintenance),
+    })
 }

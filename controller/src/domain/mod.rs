@@ -16,6 +16,7 @@ pub mod limits;
 pub mod plan;
 pub mod registry;
 pub mod release;
+pub mod routing;
 pub mod settings;
 pub mod tags;
 pub mod user;

@@ -4,8 +4,12 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 use paas_api::ProcessType;
+use serde_json::Value;
 
-use super::autoscale::{Rule, Rules};
+use super::{
+    autoscale::{Rule, Rules},
+    routing::Routing,
+};
 
 /// Longest text of an address.
 const LONGEST_ADDRESS: usize = 50;
@@ -15,6 +19,8 @@ pub const MOST_ADDRESSES: usize = 1000;
 const LONGEST_LABEL: usize = 63;
 /// Longest value of a label, in characters.
 const LONGEST_VALUE: usize = 253;
+/// Longest maintenance page, in bytes: every router holds every page.
+pub const LONGEST_PAGE: usize = 64 << 10;
 /// Most labels of an app.
 const MOST_LABELS: usize = 100;
 
@@ -31,6 +37,10 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
     /// How its processes come and go by their load.
     pub autoscale: Rules,
+    /// What is said about its requests.
+    pub routing: Routing,
+    /// What visitors see while it is in maintenance, as HTML.
+    pub maintenance_page: Option<String>,
 }
 
 /// What is to be other; `None` leaves as it is.
@@ -46,6 +56,10 @@ pub struct Changes {
     pub labels: BTreeMap<String, Option<String>>,
     /// Rules that are set, and with `None` unset.
     pub autoscale: BTreeMap<ProcessType, Option<Rule>>,
+    /// Rules about requests that are set, and with `None` unset.
+    pub routing: BTreeMap<String, Option<Value>>,
+    /// The maintenance page; the router's own comes back with `Some(None)`.
+    pub maintenance_page: Option<Option<String>>,
 }
 
 /// Why settings cannot be changed so.
@@ -56,16 +70,25 @@ pub enum SettingsError {
     NoLabel(String),
     /// A rule that is not there cannot be unset.
     #[error("{0} does not exist under autoscale")]
-    NoRule(ProcessType),
+    NoAutoscale(ProcessType),
     /// A rule that makes no sense.
     #[error("could not validate {0}: {1}")]
-    Rule(ProcessType, String),
+    Autoscale(ProcessType, String),
     /// An address that is not there cannot be taken away.
     #[error("addresses {{{0}}} does not exist in whitelist")]
     NoAddress(String),
     /// A label that cannot be.
     #[error("{0}")]
     Label(String),
+    /// A rule that is not there cannot be unset.
+    #[error("{0} does not exist under routing")]
+    NoRule(String),
+    /// A rule that cannot be.
+    #[error("{0}")]
+    Routing(String),
+    /// A page that is too long.
+    #[error("A maintenance page has at most {LONGEST_PAGE} bytes")]
+    Page,
     /// More than anybody needs.
     #[error("A whitelist has at most {MOST_ADDRESSES} addresses")]
     TooMany,
@@ -88,7 +111,17 @@ impl Settings {
         if labels.len() > MOST_LABELS {
             return Err(SettingsError::Label(format!("An app has at most {MOST_LABELS} labels")));
         }
+        let mut routing = self.routing.clone();
+        for (name, value) in &changes.routing {
+            routing.change(name, value.as_ref())?;
+        }
+        let maintenance_page = changes.maintenance_page.unwrap_or_else(|| self.maintenance_page.clone());
+        if maintenance_page.as_ref().is_some_and(|page| page.len() > LONGEST_PAGE) {
+            return Err(SettingsError::Page);
+        }
         Ok(Self {
+            routing,
+            maintenance_page,
             maintenance: changes.maintenance.unwrap_or(self.maintenance),
             routable: changes.routable.unwrap_or(self.routable),
             whitelist: match changes.whitelist {
@@ -106,11 +139,11 @@ impl Settings {
             match rule {
                 Some(rule) => {
                     if let Some(trouble) = rule.trouble() {
-                        return Err(SettingsError::Rule(process_type, trouble));
+                        return Err(SettingsError::Autoscale(process_type, trouble));
                     }
                     rules.insert(process_type, rule);
                 }
-                None => drop(rules.remove(&process_type).ok_or(SettingsError::NoRule(process_type))?),
+                None => drop(rules.remove(&process_type).ok_or(SettingsError::NoAutoscale(process_type))?),
             }
         }
         Ok(rules)

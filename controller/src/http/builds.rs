@@ -127,7 +127,7 @@ pub(super) fn read(fields: &mut Fields) -> Answer<NewBuild> {
             "Repository name {component} is not allowed, as it is reserved by Deis"
         )));
     }
-    Ok(NewBuild { image, procfile, sha, dockerfile })
+    Ok(NewBuild { image, procfile, sha, dockerfile, push: None })
 }
 
 fn procfile(fields: &mut Fields) -> Procfile {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, convert::Infallible, fmt::Display, str::FromStr
 
 use axum::{
     Json,
-    extract::State,
+    extract::{Query, State, rejection::QueryRejection},
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
@@ -12,6 +12,7 @@ use paas_api::{
     ConfigKey, Secret,
     config::{ChangeConfig, Config, Texts},
 };
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
@@ -19,15 +20,16 @@ use super::{
     access::{AppAccess, Level},
     body::Fields,
     describe::one,
-    error::Answer,
+    error::{Answer, ApiError},
     follow::{self, Recorded, Wish},
     router::Routes,
 };
 use crate::{
+    db::configs::SealedConfig,
     deploy::intent,
     domain::{
         app::App,
-        config::{Changed, Changes},
+        config::{Changed, Changes, Config as Opened},
         deployment::Kind,
         healthcheck::{self, ChangedProbes, ChangesOfOwner, Owner},
         lifecycle,
@@ -37,8 +39,10 @@ use crate::{
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::App, "/v2/apps/{app}/config", show)
-        .says("The config of the newest good release")
+        .says("The config of the newest good release, or of the one that is asked for")
+        .asks(&["version"])
         .gives(200, one::<Config>)
+        .refuses(&[400, 404])
         .post(Level::App, "/v2/apps/{app}/config", change)
         .says("Changes the config: a release; what is null is unset, what is not there stays")
         .takes(one::<ChangeConfig>)
@@ -47,14 +51,34 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .deploys()
 }
 
-async fn show(access: AppAccess, State(api): State<Api>) -> Answer<Json<Config>> {
-    Ok(Json(current(&api, &access.app).await?))
+#[derive(Deserialize)]
+struct Asked {
+    version: Option<String>,
+}
+
+/// The config of the newest good release, or with `?version=v3` of that one, which is beyond the contract.
+async fn show(
+    access: AppAccess,
+    State(api): State<Api>,
+    query: Result<Query<Asked>, QueryRejection>,
+) -> Answer<Json<Config>> {
+    let wrong = || ApiError::Refused("version is the number of a release, such as v3".to_owned());
+    let Query(asked) = query.map_err(|_| wrong())?;
+    let Some(version) = asked.version else { return Ok(Json(current(&api, &access.app).await?)) };
+    let version = version.parse().map_err(|_| wrong())?;
+    let found = intent::config_of(api.platform(), &access.app, version).await?;
+    let (row, config) = found.ok_or(ApiError::NotFound("Release"))?;
+    Ok(Json(shown(&access.app, row, config)))
 }
 
 /// The config of the app's newest good release.
 pub(super) async fn current(api: &Api, app: &App) -> Answer<Config> {
     let (row, config) = intent::current_config(api.platform(), app).await?;
-    Ok(Config {
+    Ok(shown(app, row, config))
+}
+
+fn shown(app: &App, row: SealedConfig, config: Opened) -> Config {
+    Config {
         uuid: row.id,
         app: app.name.clone(),
         owner: row.owner.into(),
@@ -69,7 +93,7 @@ pub(super) async fn current(api: &Api, app: &App) -> Answer<Config> {
         termination_grace_period: texts(config.termination_grace_period),
         lifecycle_post_start: secrets(config.lifecycle_post_start),
         lifecycle_pre_stop: secrets(config.lifecycle_pre_stop),
-    })
+    }
 }
 
 async fn change(access: AppAccess, State(api): State<Api>, wish: Wish, mut fields: Fields) -> Answer<Response> {

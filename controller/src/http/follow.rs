@@ -17,7 +17,7 @@ use http::{
 };
 use paas_api::{
     AppName, NDJSON, ReleaseVersion,
-    hooks::{Deployed, Progress},
+    hooks::{Deployed, GOES_ON, Progress},
     releases::Version,
 };
 use uuid::Uuid;
@@ -122,7 +122,7 @@ impl Recorded {
         let outcome = tokio::select! {
             outcome = wait::settled(api.platform(), deployment) => outcome,
             () = last_call(api) => return Err(ApiError::Unavailable(format!(
-                "The controller is being stopped. The change to {} is recorded and goes on without it.",
+                "The controller is being stopped. The change to {} {GOES_ON}.",
                 self.app.name
             ))),
         };

@@ -11,12 +11,13 @@ use http::StatusCode;
 use paas_api::{
     AppName, Username,
     config::Config,
-    hooks::{Access, BuildHook, ConfigHook, KeyOwner},
+    hooks::{Access, AskGone, BuildHook, ConfigHook, Gone, KeyOwner, MOST_ASKED},
     releases::Version,
 };
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{
     Api,
@@ -31,6 +32,7 @@ use super::{
 };
 use crate::{
     db::{self, Slice, apps, keys},
+    deploy::intent::NewBuild,
     domain::{app::App, deployment::Kind, user::User},
 };
 
@@ -59,6 +61,10 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .takes(one::<ConfigHook>)
         .gives(200, one::<Config>)
         .refuses(&[404])
+        .post(Level::Builder, "/v2/hooks/gone", gone)
+        .says("Of which apps nothing is left to keep")
+        .takes(one::<AskGone>)
+        .gives(200, one::<Gone>)
 }
 
 /// Most apps that are told of a key's owner.
@@ -164,7 +170,8 @@ async fn pusher(api: &Api, fields: &mut Fields) -> Answer<(User, App)> {
 
 async fn build(_: Builder, State(api): State<Api>, wish: Wish, mut fields: Fields) -> Answer<Response> {
     let (user, app) = pusher(&api, &mut fields).await?;
-    let new = builds::read(&mut fields)?;
+    let push = if fields.has("push") { fields.parsed::<Uuid>("push") } else { None };
+    let new = NewBuild { push, ..builds::read(&mut fields)? };
     let change = builds::record(&api, user, app.clone(), new).await?;
     let recorded = Recorded { app, release: change.release, kind: Kind::Release, deployment: change.deployment };
     let answer = json!({"release": Version { version: change.release }});
@@ -174,4 +181,14 @@ async fn build(_: Builder, State(api): State<Api>, wish: Wish, mut fields: Field
 async fn config_of_app(_: Builder, State(api): State<Api>, mut fields: Fields) -> Answer<Json<Config>> {
     let (_, app) = pusher(&api, &mut fields).await?;
     Ok(Json(config::current(&api, &app).await?))
+}
+
+/// Of which apps the builder may throw away what it keeps: those that were destroyed, or never were.
+async fn gone(_: Builder, State(api): State<Api>, mut fields: Fields) -> Answer<Json<Gone>> {
+    let asked = fields.take("apps").map_or(Ok(Vec::new()), serde_json::from_value::<Vec<Uuid>>);
+    let asked = asked
+        .ok()
+        .filter(|asked| asked.len() <= MOST_ASKED)
+        .ok_or_else(|| ApiError::field("apps", format!("Expected a list of at most {MOST_ASKED} ids of apps.")))?;
+    Ok(Json(Gone { gone: apps::gone(&mut *api.pool().acquire().await?, &asked).await? }))
 }

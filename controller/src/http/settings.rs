@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use http::StatusCode;
 use paas_api::{
     ProcessType,
-    settings::{AutoscaleRule, ChangeSettings, Settings, Whitelist},
+    settings::{AutoscaleRule, ChangeSettings, Routing, Settings, Whitelist},
 };
 use serde_json::Value;
 
@@ -20,8 +20,11 @@ use super::{
 };
 use crate::{
     deploy::{settings, wait},
-    domain::autoscale::Rule,
-    domain::settings::{Address, Changes, MOST_ADDRESSES},
+    domain::{
+        autoscale::Rule,
+        routing::Routing as Rules,
+        settings::{Address, Changes, MOST_ADDRESSES},
+    },
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -74,7 +77,22 @@ async fn current(api: &Api, access: &AppAccess) -> Answer<Settings> {
         whitelist: texts(&stored.settings.whitelist),
         autoscale: stored.settings.autoscale.into_iter().map(|(of, rule)| (of, shown(rule))).collect(),
         label: stored.settings.labels,
+        routing: show_routing(&stored.settings.routing),
+        maintenance_page: stored.settings.maintenance_page,
     })
+}
+
+fn show_routing(rules: &Rules) -> Routing {
+    Routing {
+        body_size: rules.body_size,
+        connect_timeout: rules.connect_timeout,
+        response_timeout: rules.response_timeout,
+        sticky: rules.sticky,
+        request_ids: rules.request_ids,
+        request_start: rules.request_start,
+        access_log: rules.access_log,
+        referrer_policy: rules.referrer_policy.map(|policy| policy.as_str().to_owned()),
+    }
 }
 
 fn texts(addresses: &[Address]) -> Vec<String> {
@@ -91,6 +109,8 @@ async fn change(access: AppAccess, State(api): State<Api>, mut fields: Fields) -
         routable: boolean(&mut fields, "routable"),
         labels: labels(&mut fields),
         autoscale: autoscale(&mut fields),
+        routing: routing(&mut fields),
+        maintenance_page: page(&mut fields),
         whitelist: match fields.take("whitelist") {
             None => None,
             Some(value) => Some(addresses(value)?),
@@ -172,6 +192,36 @@ fn labels(fields: &mut Fields) -> BTreeMap<String, Option<String>> {
         meant.insert(name, value);
     }
     meant
+}
+
+fn routing(fields: &mut Fields) -> BTreeMap<String, Option<Value>> {
+    match fields.take("routing") {
+        None => BTreeMap::new(),
+        Some(Value::Object(rules)) => {
+            rules.into_iter().map(|(name, value)| (name, Some(value).filter(|value| !value.is_null()))).collect()
+        }
+        Some(_) => {
+            fields.refuse("routing", "Expected an object of names and values.");
+            BTreeMap::new()
+        }
+    }
+}
+
+/// The maintenance page; null or nothing brings the router's own back.
+#[expect(clippy::option_option, reason = "left as it is, taken away and set are three things")]
+fn page(fields: &mut Fields) -> Option<Option<String>> {
+    match fields.take("maintenance_page")? {
+        Value::Null => Some(None),
+        Value::String(page) if page.contains('\0') => {
+            fields.refuse("maintenance_page", "Null characters are not allowed.");
+            None
+        }
+        Value::String(page) => Some(Some(page).filter(|page| !page.is_empty())),
+        _ => {
+            fields.refuse("maintenance_page", "Not a valid string.");
+            None
+        }
+    }
 }
 
 /// The addresses of a list; the first that is none refuses it, in a bare list (contract §1.0.4).

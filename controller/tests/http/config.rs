@@ -443,3 +443,33 @@ async fn secrets_are_neither_in_the_database_nor_in_the_log(pool: PgPool) {
     let Who::User { token, .. } = &ann else { unreachable!() };
     assert!(!log.contains(token.as_str()));
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn the_config_of_an_older_release_is_told(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let (ann, bob) = (world.user("ann").await, world.user("bob").await);
+    world.running_app(&ann, "hello").await;
+    for (name, value) in [("A", "1"), ("A", "2"), ("B", "3")] {
+        world.post(&ann, "/v2/apps/hello/config", json!({"values": {name: value}})).await.is(201);
+    }
+    // One that failed has a config, too.
+    world.post(&ann, "/v2/apps/hello/config", json!({"values": {"PAAS_FAKE": "exit"}})).await.is(400);
+    for (version, values) in [
+        ("v1", json!({})),
+        ("v3", json!({"A": "1"})),
+        ("4", json!({"A": "2"})),
+        ("v5", json!({"A": "2", "B": "3"})),
+        ("v6", json!({"A": "2", "B": "3", "PAAS_FAKE": "exit"})),
+    ] {
+        let config = world.get(&ann, &format!("/v2/apps/hello/config/?version={version}")).await.is(200);
+        assert_eq!(config["values"], values, "{version}");
+    }
+    assert_eq!(world.get(&ann, "/v2/apps/hello/config").await.is(200)["values"], json!({"A": "2", "B": "3"}));
+    let none = world.get(&ann, "/v2/apps/hello/config?version=v7").await;
+    none.says(404, &json!("No Release matches the given query."));
+    for bad in ["x", "v0", "-1", "v", "99999999999", "v3%00"] {
+        let told = world.get(&ann, &format!("/v2/apps/hello/config?version={bad}")).await;
+        told.details(400, "version is the number of a release, such as v3");
+    }
+    world.get(&bob, "/v2/apps/hello/config?version=v3").await.is(403);
+}

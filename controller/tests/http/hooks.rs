@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::harness::{Got, Who, World, key, segment};
 
@@ -132,4 +133,60 @@ async fn a_push_acts_as_its_pusher(pool: PgPool) {
         .await
         .is(200);
     assert_eq!(config["values"], json!({"A": "1"}));
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn one_push_makes_one_release_however_often_it_is_told(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let other = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    for app in ["hello", "second"] {
+        world.app(&ann, app).await;
+    }
+    let build = |app: &str, push: Uuid, image: &str| {
+        json!({"receive_user": "ann", "receive_repo": app, "image": image, "sha": "1a2b3c4d",
+               "procfile": {"web": "serve"}, "dockerfile": "true", "push": push})
+    };
+    let (push, next, bad) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+    let release = |version: i32| json!({"release": {"version": version}});
+    // At once, and after one another.
+    let (one, two) = tokio::join!(
+        world.post(&Who::Builder, "/v2/hooks/build", build("hello", push, "example/slow")),
+        world.post(&Who::Builder, "/v2/hooks/build", build("hello", push, "example/slow")),
+    );
+    one.says(200, &release(2));
+    two.says(200, &release(2));
+    // Another controller knows it, too.
+    other.post(&Who::Builder, "/v2/hooks/build", build("hello", push, "example/slow")).await.says(200, &release(2));
+    world.post(&Who::Builder, "/v2/hooks/build", build("second", push, "example/web")).await.says(200, &release(2));
+    world.post(&Who::Builder, "/v2/hooks/build", build("hello", next, "example/web")).await.says(200, &release(3));
+    // What has failed, has failed.
+    let failed = world.post(&Who::Builder, "/v2/hooks/build", build("hello", bad, "example/exit")).await.is(400);
+    let again = world.post(&Who::Builder, "/v2/hooks/build", build("hello", bad, "example/exit")).await.is(400);
+    assert_eq!(failed, again);
+    assert_eq!(world.get(&ann, "/v2/apps/hello/releases").await.is(200)["count"], 4);
+    let mut wrong = build("hello", next, "example/web");
+    wrong["push"] = json!("x");
+    world.post(&Who::Builder, "/v2/hooks/build", wrong).await.is(400);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn the_builder_learns_which_apps_are_gone(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    let mut ids = Vec::new();
+    for app in ["hello", "second"] {
+        let made = world.post(&ann, "/v2/apps", json!({"id": app})).await.is(201);
+        ids.push(made["uuid"].as_str().unwrap().parse::<Uuid>().unwrap());
+    }
+    let stranger = Uuid::new_v4();
+    let ask = async |apps: &[Uuid]| world.post(&Who::Builder, "/v2/hooks/gone", json!({"apps": apps})).await;
+    ask(&[ids[0], stranger, ids[1]]).await.says(200, &json!({"gone": [stranger]}));
+    world.delete(&ann, "/v2/apps/hello").await.is_empty(204);
+    ask(&ids).await.says(200, &json!({"gone": [ids[0]]}));
+    ask(&[]).await.says(200, &json!({"gone": []}));
+    ask(&vec![stranger; 1001]).await.is(400);
+    for bad in [json!({"apps": "x"}), json!({"apps": ["x"]}), json!({"apps": 3})] {
+        world.post(&Who::Builder, "/v2/hooks/gone", bad).await.is(400);
+    }
 }

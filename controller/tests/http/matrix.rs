@@ -117,6 +117,7 @@ const MATRIX: &[Row] = &[
     ("GET", "/v2/hooks/keys/{app}/{username}", builder(404)),
     ("POST", "/v2/hooks/build", builder(400)),
     ("POST", "/v2/hooks/config", builder(400)),
+    ("POST", "/v2/hooks/gone", builder(200)),
     ("GET", "/v2/router/table", router(200)),
     ("PUT", "/v2/router/routers/{id}", router(400)),
 ];

@@ -81,6 +81,70 @@ async fn settings_that_cannot_be_are_refused_and_change_nothing(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn rules_for_requests_reach_the_routers(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.app(&ann, "hello").await;
+    let none = world.get(&ann, "/v2/apps/hello/settings").await.is(200);
+    assert_eq!((&none["routing"], none.get("maintenance_page")), (&json!({}), None));
+    let rules = json!({"body_size": "10M", "response_timeout": "5m", "connect_timeout": 3, "sticky": "on",
+        "request_ids": true, "referrer_policy": "same-origin"});
+    let set = change(&world, &ann, json!({"routing": rules})).await.is(201);
+    let shown = json!({"body_size": 10 << 20, "response_timeout": 300, "connect_timeout": 3, "sticky": true,
+        "request_ids": true, "referrer_policy": "same-origin"});
+    assert_eq!(set["routing"], shown);
+    let published = route(&world, "hello.localhost").await.unwrap()["rules"].clone();
+    assert_eq!((&published["body_bytes"], &published["response_seconds"]), (&json!(10 << 20), &json!(300)));
+    let key = published["sticky"].as_str().unwrap().to_owned();
+    assert_eq!(key.len(), 40);
+    // The key stays what it is, whatever else changes, and no user sees it.
+    let less = json!({"routing": {"body_size": null, "request_ids": "off", "referrer_policy": null}});
+    let set = change(&world, &ann, less).await;
+    assert!(!set.text.contains(&key));
+    assert_eq!(set.is(201)["routing"], json!({"response_timeout": 300, "connect_timeout": 3, "sticky": true}));
+    let published = route(&world, "hello.localhost").await.unwrap()["rules"].clone();
+    assert_eq!(published, json!({"connect_seconds": 3, "response_seconds": 300, "sticky": key}));
+    let same = json!({"routing": {"sticky": true}});
+    change(&world, &ann, same).await.details(409, "ann changed nothing");
+    let unset = json!({"routing": {"body_size": null}});
+    change(&world, &ann, unset).await.details(422, "body_size does not exist under routing");
+    for bad in [json!({"body_size": "x"}), json!({"sticky": 3}), json!({"hsts": true}), json!([]), json!("x")] {
+        let told = change(&world, &ann, json!({"routing": bad})).await.is(400);
+        assert!(told["routing"][0].is_string(), "{told}");
+    }
+    let releases = world.get(&ann, "/v2/apps/hello/releases").await.is(200);
+    assert_eq!(releases["count"], 1, "rules make no release");
+    let log = world.get(&ann, "/v2/apps/hello/logs").await.text;
+    assert!(log.contains("INFO ann changed the routing rules"), "{log}");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_app_has_a_maintenance_page_of_its_own(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.app(&ann, "hello").await;
+    let page = "<h1>B\u{fc}cher: back at noon</h1>";
+    let on = change(&world, &ann, json!({"maintenance": true, "maintenance_page": page})).await.is(201);
+    assert_eq!(on["maintenance_page"], page);
+    let route_of = async || route(&world, "hello.localhost").await.unwrap();
+    assert_eq!(route_of().await["rules"], json!({"maintenance_page": page}));
+    change(&world, &ann, json!({"maintenance": false})).await.is(201);
+    assert_eq!(route_of().await.get("rules"), None, "routers hold no page that nobody sees");
+    assert_eq!(world.get(&ann, "/v2/apps/hello/settings").await.is(200)["maintenance_page"], page);
+    let largest = "x".repeat(64 << 10);
+    change(&world, &ann, json!({"maintenance_page": largest})).await.is(201);
+    let told = json!({"maintenance_page": ["A maintenance page has at most 65536 bytes"]});
+    change(&world, &ann, json!({"maintenance_page": format!("{largest}x")})).await.says(400, &told);
+    for bad in [json!("a\u{0}b"), json!(3), json!(["x"])] {
+        let told = change(&world, &ann, json!({"maintenance_page": bad})).await.is(400);
+        assert!(told["maintenance_page"][0].is_string(), "{told}");
+    }
+    let off = change(&world, &ann, json!({"maintenance": true, "maintenance_page": null})).await.is(201);
+    assert_eq!(off.get("maintenance_page"), None);
+    assert_eq!(route_of().await.get("rules"), None);
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn a_whitelist_grows_and_shrinks(pool: PgPool) {
     let world = World::new(&pool).await;
     let (ann, bob) = (world.user("ann").await, world.user("bob").await);

@@ -87,7 +87,16 @@ pub(crate) async fn come(address: SocketAddr, host: &str, protocols: &[&str]) ->
         .with_custom_certificate_verifier(Arc::new(Anybody(ring::default_provider())))
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let stream = in_time(TcpStream::connect(address)).await.unwrap();
+    // A router that has just been started may not listen here yet.
+    let connecting = async {
+        loop {
+            if let Ok(stream) = TcpStream::connect(address).await {
+                return stream;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let stream = in_time(connecting).await;
     let name = ServerName::try_from(host.to_owned()).unwrap();
     in_time(TlsConnector::from(Arc::new(config)).connect(name, stream)).await.unwrap()
 }
