@@ -10,7 +10,7 @@ BASE = os.environ["FUZZ_BASE"]
 ADMINISTRATOR = {"Authorization": os.environ["FUZZ_TOKEN"]}
 NUMBERS = itertools.count()
 # What ends the caller's token, or the caller.
-ENDS_CALLER = {("POST", "/v2/auth/tokens"), ("DELETE", "/v2/auth/cancel")}
+ENDS_CALLER = {("POST", "/v2/auth/tokens"), ("DELETE", "/v2/auth/cancel"), ("DELETE", "/v2/tokens/{id}")}
 
 
 def post(path, body, headers=None):

@@ -106,11 +106,12 @@ pub async fn of_app(
     only: Option<&Username>,
 ) -> sqlx::Result<Vec<(String, String, String)>> {
     let rows = sqlx::query!(
-        "SELECT username, public, fingerprint_md5 FROM keys JOIN users ON users.id = user_id
-         WHERE ($2::text IS NULL OR username = $2)
-           AND (user_id = (SELECT owner_id FROM apps WHERE id = $1)
-                OR user_id IN (SELECT user_id FROM collaborators WHERE app_id = $1)
-                OR ($2::text IS NOT NULL AND is_superuser))
+        "SELECT username, public, fingerprint_md5
+         FROM (SELECT owner_id AS id FROM apps WHERE id = $1
+               UNION SELECT user_id FROM collaborators WHERE app_id = $1
+               UNION SELECT id FROM users WHERE username = $2 AND is_superuser) AS pushers
+         JOIN users USING (id) JOIN keys ON keys.user_id = users.id
+         WHERE $2::text IS NULL OR username = $2
          ORDER BY username, name",
         app,
         only.map(Username::as_str)

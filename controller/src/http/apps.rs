@@ -46,7 +46,6 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .says("Makes an app of the caller's, with a name of its own when none is given")
         .may_take(one::<CreateApp>)
         .gives(201, one::<Shown>)
-        .refuses(&[409])
         .get(Level::App, "/v2/apps/{app}", show_one)
         .says("One app")
         .gives(200, one::<Shown>)

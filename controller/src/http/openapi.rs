@@ -146,7 +146,8 @@ fn refusals(route: &Route) -> Vec<u16> {
         Level::App | Level::AppOwner => &[401, 403, 404],
     };
     let of_body: &[u16] = if route.about.body.is_some() { &[400, 408, 413, 415] } else { &[] };
-    let of_path: &[u16] = if route.path.contains('{') { &[404] } else { &[] };
+    // A router takes a name for itself; other parameters name what must be there.
+    let of_path: &[u16] = if route.path.contains('{') && route.level != Level::Router { &[404] } else { &[] };
     // Whatever is asked for in a form that nobody here writes, and whatever needs the database while it is away.
     let of_api: &[u16] = if route.path.starts_with("/v2") { &[406, 503] } else { &[503] };
     let of_deployment: &[u16] = if route.about.deploys { &[400, 409] } else { &[] };

@@ -8,6 +8,7 @@
     reason = "a test that finds something else than it expects has failed"
 )]
 
+mod answers;
 mod apps;
 mod auth;
 mod autoscale;
@@ -15,15 +16,18 @@ mod builds;
 mod certs;
 mod config;
 mod conformance;
+mod coverage;
 mod deploy_hooks;
 mod domains;
 mod harness;
 mod hooks;
 mod hostile;
+mod indexes;
 mod keys;
 mod logs;
 mod matrix;
 mod openapi;
+mod others;
 mod perms;
 mod pods;
 mod process;
