@@ -6,8 +6,11 @@
 //! how a deployment ended.
 
 pub mod acme;
+mod autoscale;
 pub mod certs;
+mod collect;
 pub mod deploy_hooks;
+mod incidents;
 pub mod intent;
 mod observe;
 pub mod one_off;
