@@ -54,9 +54,10 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 25] = [
+const GROUPS: [(&str, Option<&str>); 26] = [
     ("apps", Some("list")),
     ("auth", None),
+    ("autoscale", Some("list")),
     ("builds", Some("list")),
     ("certs", Some("list")),
     ("config", Some("list")),

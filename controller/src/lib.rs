@@ -4,6 +4,7 @@ pub mod db;
 pub mod deploy;
 pub mod domain;
 pub mod http;
+pub mod journal;
 pub mod scheduler;
 pub mod seal;
 pub mod settings;

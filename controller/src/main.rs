@@ -14,6 +14,7 @@ use paas_controller::{
     db,
     deploy::{Options, Platform, acme, deploy_hooks, reconciler, signals::Signals},
     http::{Api, Rules, server},
+    journal::Journal,
     scheduler::{self, connect},
     seal::{FILE_NAME, Seal},
     settings::{Arguments, Registration, Settings},
@@ -132,6 +133,7 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
         reserved_names: settings.reserved_names.clone(),
         change_wait: settings.change_wait,
         drain_limit: settings.drain_limit,
+        autoscale: settings.autoscale,
         authority: settings.authority.clone(),
         deploy_hooks: settings.deploy_hooks.clone(),
     };
@@ -139,6 +141,7 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
         signals: Signals::listen(pool.clone()),
         pool,
         scheduler: connect(settings.scheduler, &engine),
+        journal: Journal::open(&settings.data, settings.log_limit).context("cannot keep logs in the data folder")?,
         seal: Arc::new(seal),
         options: Arc::new(options),
         hold: Hold::new(settings.hold.clone()),

@@ -20,6 +20,7 @@ pub use deploy_hooks::{DeployHooks, HookUrl};
 
 use crate::{
     deploy::acme::Authority,
+    domain::autoscale::Pace,
     scheduler::{Kind as SchedulerKind, docker::SubnetPool},
 };
 
@@ -87,6 +88,15 @@ pub struct Arguments {
     /// Seconds that visitors of a process that is on its way out may stay.
     #[arg(long, env = "PAAS_DRAIN_LIMIT", default_value = "60")]
     drain_limit: u64,
+    /// Seconds between two looks at the load of apps that scale by it.
+    #[arg(long, env = "PAAS_AUTOSCALE_PERIOD", default_value = "15", value_parser = clap::value_parser!(u64).range(1..))]
+    autoscale_period: u64,
+    /// An app that scales by its load shrinks when less was needed for so many seconds.
+    #[arg(long, env = "PAAS_AUTOSCALE_STEADY", default_value = "300")]
+    autoscale_steady: u64,
+    /// Megabytes of log that are kept of each app.
+    #[arg(long, env = "PAAS_LOG_LIMIT", default_value = "8", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    log_limit: u64,
     #[command(flatten)]
     acme: acme::Arguments,
     #[command(flatten)]
@@ -120,6 +130,10 @@ pub struct Settings {
     pub change_wait: Duration,
     /// How long visitors of a process that is on its way out may stay.
     pub drain_limit: Duration,
+    /// How apps are scaled by load.
+    pub autoscale: Pace,
+    /// Bytes of log that are kept of each app.
+    pub log_limit: u64,
     /// Who is told of deployments that have ended.
     pub deploy_hooks: DeployHooks,
     /// Postgres.
@@ -262,6 +276,11 @@ impl Arguments {
                 reserved_names,
                 change_wait: Duration::from_secs(self.change_wait),
                 drain_limit: Duration::from_secs(self.drain_limit),
+                autoscale: Pace {
+                    period: Duration::from_secs(self.autoscale_period),
+                    steady: Duration::from_secs(self.autoscale_steady),
+                },
+                log_limit: self.log_limit << 20,
                 deploy_hooks,
                 database: database?,
                 data: data?,

@@ -22,7 +22,8 @@ use paas_controller::{
         signals::Signals,
         wait::{self, Outcome},
     },
-    domain::{app::App, config::Changes, user::User},
+    domain::{app::App, autoscale::Pace, config::Changes, user::User},
+    journal::Journal,
     scheduler::{Scheduler as _, fake::FakeScheduler},
     seal::Seal,
     settings::DeployHooks,
@@ -51,6 +52,7 @@ async fn world(pool: PgPool) -> World {
     let data = tempfile::tempdir().unwrap();
     let scheduler = Arc::new(FakeScheduler::default());
     let platform = Platform {
+        journal: Journal::open(data.path(), 1 << 20).unwrap(),
         signals: Signals::listen(pool.clone()),
         pool,
         scheduler: scheduler.clone(),
@@ -63,6 +65,7 @@ async fn world(pool: PgPool) -> World {
             reserved_names: vec!["paas".into()],
             change_wait: Duration::from_secs(10),
             drain_limit: Duration::from_secs(5),
+            autoscale: Pace { period: Duration::from_secs(1), steady: Duration::from_secs(5) },
             authority: None,
             deploy_hooks: DeployHooks::default(),
         }),

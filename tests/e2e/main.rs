@@ -9,6 +9,7 @@ mod commands;
 mod concurrency;
 mod crash;
 mod isolation;
+mod load;
 mod one_off;
 mod push;
 mod rollout;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         bad_input::scenarios(),
         concurrency::scenarios(),
         isolation::scenarios(),
+        load::scenarios(),
         one_off::scenarios(),
         rollout::scenarios(),
         tls::scenarios(),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use futures_util::StreamExt as _;
-use paas_api::client::ClientError;
+use paas_api::client::{ClientError, segment};
 
 use crate::{
     context::Context,
@@ -17,7 +17,8 @@ const LONGEST_LINE: usize = 64 << 10;
 /// Show an app's log, with --follow as it grows
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  paas logs\n  paas logs -n 20 -a hello\n  paas logs --follow        (Ctrl-C ends it)"
+    after_help = "Examples:\n  paas logs\n  paas logs -n 20 -a hello\n  paas logs --follow        (Ctrl-C ends it)\n  \
+                        paas logs --ps worker --release v4"
 )]
 pub(crate) struct Arguments {
     /// Show the last lines, so many of them
@@ -26,6 +27,12 @@ pub(crate) struct Arguments {
     /// Go on showing what comes
     #[arg(short, long)]
     follow: bool,
+    /// Only what this process type, or this process, wrote
+    #[arg(long, value_name = "TYPE|NAME")]
+    ps: Option<String>,
+    /// Only what processes of this release wrote
+    #[arg(long, value_name = "VERSION")]
+    release: Option<String>,
     #[command(flatten)]
     app: AppOption,
 }
@@ -39,10 +46,21 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context) -> Result<(), 
     if arguments.follow {
         query.push("follow=true".to_owned());
     }
+    if let Some(process) = &arguments.ps {
+        query.push(format!("ps={}", segment(process)));
+    }
+    if let Some(release) = &arguments.release {
+        query.push(format!("release={}", segment(release)));
+    }
     let mark = if query.is_empty() { "" } else { "?" };
     let path = app.path(&format!("logs{mark}{}", query.join("&")));
     let Some(mut stream) = app.session.client().get_stream(&path).await.map_err(|error| app.explain(&error))? else {
-        return no_messages(&app, context.printer);
+        let filtered = arguments.ps.is_some() || arguments.release.is_some();
+        return if filtered {
+            context.printer.line(format!("There are no log messages of {} that are like this.", app.name))
+        } else {
+            no_messages(&app, context.printer)
+        };
     };
     let mut lines = Lines::default();
     while let Some(chunk) = stream.next().await {

@@ -2,6 +2,7 @@
 
 mod apps;
 mod auth;
+mod autoscale;
 mod builds;
 mod cancel;
 mod certs;
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Apps(apps::Command),
     #[command(flatten)]
     Auth(auth::Command),
+    #[command(flatten)]
+    Autoscale(autoscale::Command),
     #[command(flatten)]
     Builds(builds::Command),
     #[command(flatten)]
@@ -111,6 +114,7 @@ impl Command {
         match self {
             Self::Apps(command) => command.run(context).await,
             Self::Auth(command) => command.run(context).await,
+            Self::Autoscale(command) => command.run(context).await,
             Self::Builds(command) => command.run(context).await,
             Self::Certs(command) => command.run(context).await,
             Self::Config(command) => command.run(context).await,

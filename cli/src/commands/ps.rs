@@ -1,6 +1,6 @@
 //! `ps:*`: the app's processes.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, fmt::Write as _, time::Instant};
 
 use clap::{Args, Subcommand};
 use paas_api::{
@@ -38,19 +38,27 @@ impl Command {
 
 /// List an app's running processes
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  paas ps\n  paas ps:list -a hello --json")]
+#[command(after_help = "Examples:\n  paas ps\n  paas ps:list --usage\n  paas ps:list -a hello --json")]
 pub(crate) struct List {
+    /// Show what each uses of processor and memory
+    #[arg(short, long)]
+    usage: bool,
     #[command(flatten)]
     app: AppOption,
 }
 
 async fn list(arguments: &List, context: &Context) -> Result<(), Error> {
     let app = context.app(&arguments.app)?;
-    show_processes(&app, context.printer).await
+    let path = if arguments.usage { "pods/?usage=true" } else { "pods/" };
+    show(&app, context.printer, path).await
 }
 
 async fn show_processes(app: &App, printer: Printer) -> Result<(), Error> {
-    let pods: Pods = app.get("pods/").await?;
+    show(app, printer, "pods/").await
+}
+
+async fn show(app: &App, printer: Printer, path: &str) -> Result<(), Error> {
+    let pods: Pods = app.get(path).await?;
     printer.either(&pods.results, || print_processes(printer, &app.name, &pods.results))
 }
 
@@ -64,10 +72,33 @@ pub(crate) fn print_processes(printer: Printer, app: &AppName, pods: &[Pod]) -> 
     for (process_type, pods) in types {
         printer.line(format!("--- {process_type}:"))?;
         for (name, pod) in pods {
-            printer.line(format!("{name} {} ({})", pod.state, pod.release))?;
+            printer.line(format!("{name} {} ({}){}", pod.state, pod.release, more(pod)))?;
         }
     }
     Ok(())
+}
+
+/// What else is known of a process.
+fn more(pod: &Pod) -> String {
+    let mut more = String::new();
+    if let Some(used) = &pod.usage {
+        // Writing to a String cannot fail.
+        let _ = write!(more, " cpu {}%, memory {}", used.cpu_millis.div_ceil(10), amount(used.memory));
+    }
+    if let Some(restarts) = pod.restarts {
+        let times = if restarts == 1 { "once".to_owned() } else { format!("{restarts} times") };
+        let _ = write!(more, ", started again {times}");
+    }
+    more
+}
+
+/// Bytes, as people read them.
+fn amount(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10);
+    let (unit, name) =
+        [(1 << 30, "GB"), (1 << 20, "MB")].into_iter().find(|(unit, _)| bytes >= *unit).unwrap_or((1 << 10, "KB"));
+    let tenths = tenths / unit;
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
 }
 
 /// Run another number of processes
@@ -161,6 +192,13 @@ mod tests {
         for bad in ["web", "web=", "web=-1", "web=+1", "web=x", "Web=1", "=1", "web=1=2", "web=99999999999"] {
             let text = target(bad).unwrap_err().to_string();
             assert_eq!(text, format!("'{bad}' does not match the pattern 'type=num', ex: web=2"));
+        }
+    }
+
+    #[test]
+    fn memory_is_readable() {
+        for (bytes, text) in [(0, "0.0 KB"), (1536, "1.5 KB"), (7 << 20, "7.0 MB"), (5 << 29, "2.5 GB")] {
+            assert_eq!(amount(bytes), text);
         }
     }
 

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 93] = [
+const COMMANDS: [&str; 96] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -20,6 +20,9 @@ const COMMANDS: [&str; 93] = [
     "auth:whoami",
     "auth:cancel",
     "auth:regenerate",
+    "autoscale:list",
+    "autoscale:set",
+    "autoscale:unset",
     "builds:list",
     "builds:cancel",
     "builds:create",

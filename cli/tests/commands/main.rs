@@ -4,6 +4,7 @@
 
 mod apps;
 mod auth;
+mod autoscale;
 mod certs;
 mod changes;
 mod config_file;

@@ -19,6 +19,22 @@ pub struct Pod {
     pub process_type: ProcessType,
     /// Start.
     pub started: Timestamp,
+    /// How often its process was started again, if ever; beyond the contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u32>,
+    /// What it uses, where that is asked for; beyond the contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Usage {
+    /// Processor time over the last moments, in thousandths of one processor.
+    pub cpu_millis: u64,
+    /// Memory, in bytes.
+    pub memory: u64,
 }
 
 /// The list of them; not paged.

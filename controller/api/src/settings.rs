@@ -6,10 +6,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::{AppName, Timestamp};
+use crate::{AppName, ProcessType, Timestamp};
 
 /// An app's settings as the API shows them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,9 +30,9 @@ pub struct Settings {
     pub routable: bool,
     /// Addresses and networks that may visit; empty: everybody may.
     pub whitelist: Vec<String>,
-    /// Rules for growing and shrinking; always empty here.
+    /// By process type, how it grows and shrinks with its load.
     #[serde(default)]
-    pub autoscale: Map<String, Value>,
+    pub autoscale: BTreeMap<ProcessType, AutoscaleRule>,
     /// Free words about the app.
     #[serde(default)]
     pub label: BTreeMap<String, String>,
@@ -84,6 +83,18 @@ fn is_off(switch: &bool) -> bool {
     !switch
 }
 
+/// How processes of a type come and go by their load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct AutoscaleRule {
+    /// At least so many.
+    pub min: u32,
+    /// At most so many.
+    pub max: u32,
+    /// Use of the processor that is aimed at, in percent of what a process asks for.
+    pub cpu_percent: u32,
+}
+
 /// `POST /v2/apps/<app>/settings`: what is absent stays as it is.
 #[derive(Debug, Clone, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -97,6 +108,10 @@ pub struct ChangeSettings {
     /// Labels to set, and with `None` to unset.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub label: BTreeMap<String, Option<String>>,
+    /// Rules to set, and with `None` to unset.
+    #[cfg_attr(feature = "schema", schema(value_type = BTreeMap<ProcessType, AutoscaleRule>))]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub autoscale: BTreeMap<ProcessType, Option<AutoscaleRule>>,
     /// Rules about requests to set, as text or as [`Routing`] has them, and with `None` unset.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub routing: BTreeMap<String, Option<String>>,

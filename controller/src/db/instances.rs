@@ -62,6 +62,8 @@ pub struct Record {
     pub address: Option<String>,
     /// How often its process has ended by itself.
     pub exits: u32,
+    /// How often its process was started again, for whatever reason.
+    pub restarts: u32,
     /// Routing table from which it was missing first, after it had been in one.
     pub unrouted_at: Option<i64>,
     /// When it was ordered.
@@ -75,7 +77,7 @@ pub struct Record {
 /// The app's instances, oldest first.
 pub async fn list(db: &mut PgConnection, app: Uuid) -> Result<Vec<Record>, DbError> {
     let rows = sqlx::query!(
-        "SELECT name, process_type, version, state, replace, routed, address, exits, unrouted_at, created, started, changed
+        "SELECT name, process_type, version, state, replace, routed, address, exits, restarts, unrouted_at, created, started, changed
          FROM instances WHERE app_id = $1 ORDER BY created, name",
         app
     )
@@ -93,6 +95,7 @@ pub async fn list(db: &mut PgConnection, app: Uuid) -> Result<Vec<Record>, DbErr
                 routed: row.routed,
                 address: row.address,
                 exits: u32::try_from(row.exits).unwrap_or_default(),
+                restarts: u32::try_from(row.restarts).unwrap_or_default(),
                 unrouted_at: row.unrouted_at,
                 created: row.created,
                 started: row.started,
@@ -135,7 +138,8 @@ pub async fn note(
     sqlx::query!(
         "UPDATE instances SET changed = CASE WHEN state = $2 THEN changed ELSE now() END,
                 state = CASE WHEN routed THEN state ELSE $2 END,
-                address = CASE WHEN routed THEN address ELSE $3 END, exits = $4, started = $5
+                address = CASE WHEN routed THEN address ELSE $3 END, restarts = restarts + greatest($4 - exits, 0),
+                exits = $4, started = $5
          WHERE name = $1 AND state IN ('starting', 'up', 'crashed')",
         name.as_str(),
         state.as_str(),
@@ -146,6 +150,18 @@ pub async fn note(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Counts that an instance of an app was started again; false when there is none of that name.
+pub async fn count_restart(db: &mut PgConnection, app: Uuid, name: &InstanceName) -> Result<bool, DbError> {
+    let done = sqlx::query!(
+        "UPDATE instances SET restarts = restarts + 1 WHERE app_id = $1 AND name = $2",
+        app,
+        name.as_str()
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() > 0)
 }
 
 /// Sends visitors to exactly these of the app, under this version of the routing table.

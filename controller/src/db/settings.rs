@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{DbError, inconsistent};
 use crate::domain::{
+    autoscale::Rules,
     routing::Routing,
     settings::{Address, Settings},
 };
@@ -33,6 +34,7 @@ pub async fn insert(db: &mut PgConnection, app: Uuid) -> Result<(), DbError> {
 pub async fn get(db: &mut PgConnection, app: Uuid) -> Result<Stored, DbError> {
     let row = sqlx::query!(
         r#"SELECT uuid, maintenance, routable, whitelist, labels AS "labels: Json<std::collections::BTreeMap<String, String>>",
+                  autoscale AS "autoscale: Json<Rules>",
                   routing AS "routing: Json<Routing>", maintenance_page, created, updated
            FROM settings WHERE app_id = $1"#,
         app
@@ -46,6 +48,7 @@ pub async fn get(db: &mut PgConnection, app: Uuid) -> Result<Stored, DbError> {
             routable: row.routable,
             whitelist: addresses(&row.whitelist)?,
             labels: row.labels.0,
+            autoscale: row.autoscale.0,
             routing: row.routing.0,
             maintenance_page: row.maintenance_page,
         },
@@ -64,16 +67,28 @@ pub async fn update(db: &mut PgConnection, app: Uuid, settings: &Settings) -> Re
     let whitelist: Vec<String> = settings.whitelist.iter().map(Address::to_string).collect();
     sqlx::query!(
         "UPDATE settings SET maintenance = $2, routable = $3, whitelist = $4, labels = $5, routing = $6,
-                maintenance_page = $7, updated = now() WHERE app_id = $1",
+                maintenance_page = $7, autoscale = $8, updated = now() WHERE app_id = $1",
         app,
         settings.maintenance,
         settings.routable,
         &whitelist,
         Json(&settings.labels) as _,
         Json(&settings.routing) as _,
-        settings.maintenance_page
+        settings.maintenance_page.as_deref(),
+        Json(&settings.autoscale) as _
     )
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Apps that scale by load, with their rules.
+pub async fn list_autoscaled(db: &mut PgConnection) -> Result<Vec<(Uuid, Rules)>, DbError> {
+    let rows = sqlx::query!(
+        r#"SELECT s.app_id, s.autoscale AS "autoscale: Json<Rules>"
+           FROM settings s JOIN apps a ON a.id = s.app_id WHERE s.autoscale <> '{}' AND a.name IS NOT NULL"#
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.app_id, row.autoscale.0)).collect())
 }

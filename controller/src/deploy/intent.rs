@@ -428,6 +428,7 @@ pub async fn scale(
     let no_build = || IntentError::Refused("No build associated with this release".into());
     let version = db::releases::latest_deployed(&mut db, app.id).await?.ok_or_else(no_build)?;
     let assembled = workload::assemble(&mut db, platform, app.id, version).await?.ok_or_else(no_build)?;
+    let rules = db::settings::get(&mut db, app.id).await?.settings.autoscale;
     let mut formation = app.formation.clone();
     for (process_type, count) in counts {
         if !assembled.build.procfile.contains_key(&process_type) && process_type != ProcessType::cmd() {
@@ -436,6 +437,12 @@ pub async fn scale(
         if count > MOST_OF_A_TYPE {
             return Err(IntentError::Refused(format!(
                 "Invalid scaling format: {process_type}={count} is more than {MOST_OF_A_TYPE}"
+            )));
+        }
+        if let Some(rule) = rules.get(&process_type).filter(|rule| !rule.allows(count)) {
+            return Err(IntentError::Refused(format!(
+                "Invalid scaling format: {process_type}={count} is not between {} and {}, as its autoscale rule says",
+                rule.min, rule.max
             )));
         }
         formation.insert(process_type, count);
@@ -459,6 +466,41 @@ pub async fn scale(
     db.commit().await?;
     platform.hold.reach("intent.recorded").await;
     Ok(Some(deployment))
+}
+
+/// Records another count of one process type because of its load; false when somebody has changed something meanwhile.
+pub async fn autoscale(
+    platform: &Platform,
+    app: &App,
+    process_type: &ProcessType,
+    (from, to): (u32, u32),
+    words: &str,
+) -> Result<bool, IntentError> {
+    let mut db = platform.pool.begin().await?;
+    let app = db::apps::lock(&mut db, app.id).await?.ok_or(IntentError::Gone)?;
+    let moving = db::deployments::lookup_active(&mut db, app.id).await?.is_some();
+    let allowed = db::settings::get(&mut db, app.id).await?.settings.autoscale.get(process_type).copied();
+    if moving || app.formation.get(process_type) != Some(&from) || !allowed.is_some_and(|rule| rule.allows(to)) {
+        return Ok(false);
+    }
+    let Some(version) = db::releases::latest_deployed(&mut db, app.id).await? else { return Ok(false) };
+    let Some(assembled) = workload::assemble(&mut db, platform, app.id, version).await? else { return Ok(false) };
+    let mut formation = app.formation.clone();
+    formation.insert(process_type.clone(), to);
+    db::apps::set_formation(&mut db, app.id, &formation).await?;
+    let moved = NewDeployment {
+        app: app.id,
+        kind: Kind::Scale,
+        version,
+        previous_formation: &app.formation,
+        timeout_seconds: assembled.config.deploy_timeout(),
+    };
+    db::deployments::insert(&mut db, &moved).await?;
+    db::events::insert(&mut db, app.id, Level::Info, words).await?;
+    notify_app(&mut db, app.id).await?;
+    db.commit().await?;
+    tracing::info!(app.name = %app.name, process.type = %process_type, from, to, "scaled by load");
+    Ok(true)
 }
 
 /// Wants other instances in the place of those selected; `None` when there are none.

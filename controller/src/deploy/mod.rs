@@ -6,9 +6,12 @@
 //! how a deployment ended.
 
 pub mod acme;
+mod autoscale;
 pub mod builds;
 pub mod certs;
+mod collect;
 pub mod deploy_hooks;
+mod incidents;
 pub mod intent;
 mod observe;
 pub mod one_off;

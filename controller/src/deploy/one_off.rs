@@ -33,8 +33,9 @@ const SILENCE: f64 = 30.0;
 const BIRTH: f64 = 120.0;
 /// How often it is looked for what has to be ended.
 const SWEEP: Duration = Duration::from_secs(10);
-/// A change is looked into so much later, with those that come in between.
-const PAUSE: Duration = Duration::from_millis(250);
+/// A change is looked into so much later, with those that come in between; until then the last words of a process that
+/// has ended are collected.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is wanted of a process.
 #[derive(Debug, Clone)]

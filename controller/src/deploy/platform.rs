@@ -6,7 +6,7 @@ use paas_api::hold::Hold;
 use sqlx::PgPool;
 
 use super::{acme::Authority, signals::Signals};
-use crate::{scheduler::Scheduler, seal::Seal, settings::DeployHooks};
+use crate::{domain::autoscale::Pace, journal::Journal, scheduler::Scheduler, seal::Seal, settings::DeployHooks};
 
 /// The platform's parts; cheap to clone.
 #[derive(Clone)]
@@ -15,6 +15,8 @@ pub struct Platform {
     pub pool: PgPool,
     /// What runs the processes.
     pub scheduler: Arc<dyn Scheduler>,
+    /// What the processes wrote.
+    pub journal: Journal,
     /// What seals secrets.
     pub seal: Arc<Seal>,
     /// Settings of the rules.
@@ -42,6 +44,8 @@ pub struct Options {
     pub change_wait: Duration,
     /// How long visitors of an instance that is on its way out may stay.
     pub drain_limit: Duration,
+    /// How apps are scaled by load.
+    pub autoscale: Pace,
     /// Where certificates come from, if the platform fetches any.
     pub authority: Option<Authority>,
     /// Who is told of deployments that have ended.

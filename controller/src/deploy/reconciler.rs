@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use tokio::{sync::Semaphore, time::MissedTickBehavior};
 use uuid::Uuid;
 
-use super::{Platform, one_off, signals::Signal, step};
+use super::{Platform, autoscale, collect, incidents, one_off, signals::Signal, step};
 use crate::db::{self, DbError};
 
 /// Apps that are worked on at once. Each holds one connection to Postgres.
@@ -28,9 +28,16 @@ const EVERYTHING: Duration = Duration::from_secs(60);
 /// Longest pause after an error.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Converges apps, and looks after one-off processes, until the process ends.
+/// Converges apps and scales them by load, looks after one-off processes, and collects what happens to all of them and what
+/// they write, until the process ends.
 pub async fn run(platform: Platform) {
-    tokio::join!(converge_apps(platform.clone()), one_off::look_after(platform));
+    tokio::join!(
+        converge_apps(platform.clone()),
+        one_off::look_after(platform.clone()),
+        collect::collect(platform.clone()),
+        incidents::record(platform.clone()),
+        autoscale::run(platform),
+    );
 }
 
 async fn converge_apps(platform: Platform) {
@@ -84,6 +91,7 @@ async fn sweep(platform: &Platform) -> Result<Vec<Uuid>, DbError> {
         }
         Err(error) => tracing::warn!(%error, "cannot look for orphans"),
     }
+    collect::sweep(platform).await;
     db::apps::list_active(&mut db).await
 }
 

@@ -19,9 +19,11 @@ pub type TableVersion = i64;
 impl From<SettingsError> for IntentError {
     fn from(error: SettingsError) -> Self {
         match error {
-            SettingsError::NoLabel(_) | SettingsError::NoAddress(_) | SettingsError::NoRule(_) => {
-                Self::Unprocessable(error.to_string())
-            }
+            SettingsError::NoLabel(_)
+            | SettingsError::NoAddress(_)
+            | SettingsError::NoRule(_)
+            | SettingsError::NoAutoscale(_) => Self::Unprocessable(error.to_string()),
+            SettingsError::Autoscale(..) => Self::Field("autoscale", error.to_string()),
             SettingsError::Label(text) => Self::Field("label", text),
             SettingsError::Routing(text) => Self::Field("routing", text),
             SettingsError::Page => Self::Field("maintenance_page", error.to_string()),
@@ -71,6 +73,7 @@ fn difference(before: &Settings, after: &Settings) -> Vec<&'static str> {
         (before.routable != after.routable, turned(after.routable, ["enabled routing", "disabled routing"])),
         (before.whitelist != after.whitelist, "changed the whitelist"),
         (before.labels != after.labels, "changed labels"),
+        (before.autoscale != after.autoscale, "changed autoscale rules"),
         (before.routing != after.routing, "changed the routing rules"),
         (before.maintenance_page != after.maintenance_page, "changed the maintenance page"),
     ];

@@ -344,6 +344,9 @@ async fn bury(platform: &Platform, db: &mut PgConnection, app: Uuid) -> Result<L
         return Ok(Some(Duration::from_secs(1)));
     }
     platform.scheduler.remove(app).await?;
+    if let Err(error) = platform.journal.remove(app).await {
+        tracing::warn!(%error, app.id = %app, "the log of a destroyed app stays for now");
+    }
     let mut db = db.begin().await?;
     db::apps::delete(&mut db, app).await?;
     notify_progress(&mut db, app).await?;

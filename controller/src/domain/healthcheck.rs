@@ -184,9 +184,9 @@ fn check_page(page: &Map<String, Value>) -> Result<(), String> {
         plain(host, "host")?;
     }
     if let Some(scheme) = page.get("scheme")
-        && !text(scheme)?.eq_ignore_ascii_case("http")
+        && !["http", "https"].iter().any(|known| text(scheme).is_ok_and(|scheme| scheme.eq_ignore_ascii_case(known)))
     {
-        return Err("scheme can only be HTTP on this platform".to_owned());
+        return Err("scheme can only be HTTP or HTTPS".to_owned());
     }
     let Some(headers) = page.get("httpHeaders") else { return Ok(()) };
     for header in array(headers)? {
@@ -283,6 +283,9 @@ pub enum Trial {
         host: Option<String>,
         /// Further headers.
         headers: Vec<(String, String)>,
+        /// Whether it is visited by HTTPS; whatever certificate is shown is taken.
+        #[serde(default)]
+        tls: bool,
     },
     /// A connection to the process; good when it is accepted.
     Connection {
@@ -302,8 +305,9 @@ impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exec(_) => f.write_str("its command"),
-            Self::Page { port, path, .. } => {
-                write!(f, "GET {} on port {port}", path.split('?').next().unwrap_or_default())
+            Self::Page { port, path, tls, .. } => {
+                let how = if *tls { " by HTTPS" } else { "" };
+                write!(f, "GET {} on port {port}{how}", path.split('?').next().unwrap_or_default())
             }
             Self::Connection { port } => write!(f, "connecting to port {port}"),
         }
@@ -340,6 +344,7 @@ impl Check {
                 path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
                 host: page.host.clone().filter(|host| !host.is_empty()),
                 headers: headers.map(|header| (header.name.clone(), header.value.clone())).collect(),
+                tls: page.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
             }
         } else {
             Trial::Connection { port: probe.tcp_socket.as_ref()?.port }
@@ -439,7 +444,7 @@ mod tests {
                 json!({"httpGet": {"port": 1, "path": "/ HTTP/1.1\r\nX: y"}}),
                 "path may hold printable ASCII without blanks only",
             ),
-            (json!({"httpGet": {"port": 1, "scheme": "HTTPS"}}), "scheme can only be HTTP on this platform"),
+            (json!({"httpGet": {"port": 1, "scheme": "GOPHER"}}), "scheme can only be HTTP or HTTPS"),
             (json!({"httpGet": {"port": 1, "httpHeaders": [{"name": "X"}]}}), "'value' is a required property"),
             (
                 json!({"httpGet": {"port": 1, "httpHeaders": [{"name": "X", "value": "a\nb"}]}}),

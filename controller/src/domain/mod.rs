@@ -1,6 +1,7 @@
 //! The rules, pure: no I/O, no SQL, no engine, no HTTP.
 
 pub mod app;
+pub mod autoscale;
 pub mod build;
 pub mod certificate;
 pub mod config;

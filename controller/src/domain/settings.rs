@@ -3,9 +3,13 @@
 use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
+use paas_api::ProcessType;
 use serde_json::Value;
 
-use super::routing::Routing;
+use super::{
+    autoscale::{Rule, Rules},
+    routing::Routing,
+};
 
 /// Longest text of an address.
 const LONGEST_ADDRESS: usize = 50;
@@ -31,6 +35,8 @@ pub struct Settings {
     pub whitelist: Vec<Address>,
     /// Free words about the app.
     pub labels: BTreeMap<String, String>,
+    /// How its processes come and go by their load.
+    pub autoscale: Rules,
     /// What is said about its requests.
     pub routing: Routing,
     /// What visitors see while it is in maintenance, as HTML.
@@ -48,6 +54,8 @@ pub struct Changes {
     pub whitelist: Option<Vec<Address>>,
     /// Labels that are set, and with `None` unset.
     pub labels: BTreeMap<String, Option<String>>,
+    /// Rules that are set, and with `None` unset.
+    pub autoscale: BTreeMap<ProcessType, Option<Rule>>,
     /// Rules about requests that are set, and with `None` unset.
     pub routing: BTreeMap<String, Option<Value>>,
     /// The maintenance page; the router's own comes back with `Some(None)`.
@@ -60,6 +68,12 @@ pub enum SettingsError {
     /// A label that is not there cannot be unset.
     #[error("{0} does not exist under label")]
     NoLabel(String),
+    /// A rule that is not there cannot be unset.
+    #[error("{0} does not exist under autoscale")]
+    NoAutoscale(ProcessType),
+    /// A rule that makes no sense.
+    #[error("could not validate {0}: {1}")]
+    Autoscale(ProcessType, String),
     /// An address that is not there cannot be taken away.
     #[error("addresses {{{0}}} does not exist in whitelist")]
     NoAddress(String),
@@ -93,6 +107,7 @@ impl Settings {
                 None => drop(labels.remove(&name).ok_or(SettingsError::NoLabel(name))?),
             }
         }
+        let autoscale = self.merged_rules(changes.autoscale)?;
         if labels.len() > MOST_LABELS {
             return Err(SettingsError::Label(format!("An app has at most {MOST_LABELS} labels")));
         }
@@ -114,7 +129,24 @@ impl Settings {
                 None => self.whitelist.clone(),
             },
             labels,
+            autoscale,
         })
+    }
+
+    fn merged_rules(&self, changes: BTreeMap<ProcessType, Option<Rule>>) -> Result<Rules, SettingsError> {
+        let mut rules = self.autoscale.clone();
+        for (process_type, rule) in changes {
+            match rule {
+                Some(rule) => {
+                    if let Some(trouble) = rule.trouble() {
+                        return Err(SettingsError::Autoscale(process_type, trouble));
+                    }
+                    rules.insert(process_type, rule);
+                }
+                None => drop(rules.remove(&process_type).ok_or(SettingsError::NoAutoscale(process_type))?),
+            }
+        }
+        Ok(rules)
     }
 
     /// The settings with more addresses let in.

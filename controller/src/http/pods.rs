@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     response::{IntoResponse as _, Response},
 };
 use paas_api::{
     ProcessType,
-    pods::{Pod, Pods},
+    pods::{Pod, Pods, Usage},
 };
+use serde::Deserialize;
 
 use super::{
     Api,
@@ -26,19 +27,22 @@ use crate::{
         releases,
     },
     deploy::intent::{self, Selection},
-    domain::{app::App, deployment::Kind},
+    domain::{app::App, deployment::Kind, instance::InstanceName},
 };
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(Level::App, "/v2/apps/{app}/pods", all)
         .says("The app's processes, newest first")
+        .asks(&["usage"])
         .gives(200, one::<Pods>)
         .get(Level::App, "/v2/apps/{app}/pods/{type}", of_type)
         .says("Those of a type")
+        .asks(&["usage"])
         .gives(200, one::<Pods>)
         .get(Level::App, "/v2/apps/{app}/pods/{type}/{name}", named)
         .says("The one of that name")
+        .asks(&["usage"])
         .gives(200, one::<Pods>)
         .post(Level::App, "/v2/apps/{app}/pods/restart", restart_all)
         .says("Replaces all processes")
@@ -105,33 +109,51 @@ fn show(instance: Record) -> Option<Pod> {
         release: instance.version.to_string(),
         process_type: instance.process_type,
         started: instance.started.unwrap_or(instance.created).into(),
+        restarts: Some(instance.restarts).filter(|restarts| *restarts > 0),
+        usage: None,
     })
 }
 
-async fn answer(api: &Api, app: &App, wanted: Wanted) -> Answer<Json<Pods>> {
-    let results = list(api, app, &wanted).await?;
+#[derive(Deserialize)]
+struct Asked {
+    /// What the processes use is shown too; beyond the contract.
+    usage: Option<String>,
+}
+
+async fn answer(api: &Api, app: &App, wanted: Wanted, asked: &Asked) -> Answer<Json<Pods>> {
+    let mut results = list(api, app, &wanted).await?;
+    if asked.usage.as_deref().is_some_and(|usage| usage == "true" || usage == "1") {
+        let usage = api.platform().scheduler.usage(app.id).await?;
+        for pod in &mut results {
+            let name = pod.name.parse().ok();
+            let used = name.and_then(|name: InstanceName| usage.get(&name));
+            pod.usage = used.map(|used| Usage { cpu_millis: used.cpu_millis, memory: used.memory });
+        }
+    }
     Ok(Json(Pods { count: results.len(), results }))
 }
 
-async fn all(access: AppAccess, State(api): State<Api>) -> Answer<Json<Pods>> {
-    answer(&api, &access.app, Wanted::everything()).await
+async fn all(access: AppAccess, State(api): State<Api>, Query(asked): Query<Asked>) -> Answer<Json<Pods>> {
+    answer(&api, &access.app, Wanted::everything(), &asked).await
 }
 
 async fn of_type(
     access: AppAccess,
     State(api): State<Api>,
     Path((_, of)): Path<(String, String)>,
+    Query(asked): Query<Asked>,
 ) -> Answer<Json<Pods>> {
-    answer(&api, &access.app, Wanted::of_type(of)).await
+    answer(&api, &access.app, Wanted::of_type(of), &asked).await
 }
 
 async fn named(
     access: AppAccess,
     State(api): State<Api>,
     Path((_, of, name)): Path<(String, String, String)>,
+    Query(asked): Query<Asked>,
 ) -> Answer<Json<Pods>> {
     let wanted = Wanted::named(&access.app, of, name);
-    answer(&api, &access.app, wanted).await
+    answer(&api, &access.app, wanted, &asked).await
 }
 
 async fn restart_all(access: AppAccess, State(api): State<Api>, wish: Wish) -> Answer<Response> {

@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use axum::{Json, extract::State};
 use http::StatusCode;
-use paas_api::settings::{ChangeSettings, Routing, Settings, Whitelist};
-use serde_json::{Map, Value};
+use paas_api::{
+    ProcessType,
+    settings::{AutoscaleRule, ChangeSettings, Routing, Settings, Whitelist},
+};
+use serde_json::Value;
 
 use super::{
     Api,
@@ -18,6 +21,7 @@ use super::{
 use crate::{
     deploy::{settings, wait},
     domain::{
+        autoscale::Rule,
         routing::Routing as Rules,
         settings::{Address, Changes, MOST_ADDRESSES},
     },
@@ -71,7 +75,7 @@ async fn current(api: &Api, access: &AppAccess) -> Answer<Settings> {
         maintenance: stored.settings.maintenance,
         routable: stored.settings.routable,
         whitelist: texts(&stored.settings.whitelist),
-        autoscale: Map::new(),
+        autoscale: stored.settings.autoscale.into_iter().map(|(of, rule)| (of, shown(rule))).collect(),
         label: stored.settings.labels,
         routing: show_routing(&stored.settings.routing),
         maintenance_page: stored.settings.maintenance_page,
@@ -104,6 +108,7 @@ async fn change(access: AppAccess, State(api): State<Api>, mut fields: Fields) -
         maintenance: boolean(&mut fields, "maintenance"),
         routable: boolean(&mut fields, "routable"),
         labels: labels(&mut fields),
+        autoscale: autoscale(&mut fields),
         routing: routing(&mut fields),
         maintenance_page: page(&mut fields),
         whitelist: match fields.take("whitelist") {
@@ -111,9 +116,6 @@ async fn change(access: AppAccess, State(api): State<Api>, mut fields: Fields) -
             Some(value) => Some(addresses(value)?),
         },
     };
-    if fields.take("autoscale").is_some_and(|rules| rules.as_object().is_none_or(|rules| !rules.is_empty())) {
-        fields.refuse("autoscale", "autoscale cannot be set on this platform yet.");
-    }
     fields.check()?;
     let version = settings::change(api.platform(), &access.user, &access.app, |before| before.merged(changes)).await?;
     until_served(&api, version).await?;
@@ -130,6 +132,38 @@ pub(super) fn boolean(fields: &mut Fields, name: &str) -> Option<bool> {
     };
     if meant.is_none() {
         fields.refuse(name, "Must be a valid boolean.");
+    }
+    meant
+}
+
+fn shown(rule: Rule) -> AutoscaleRule {
+    AutoscaleRule { min: rule.min, max: rule.max, cpu_percent: rule.cpu_percent }
+}
+
+fn autoscale(fields: &mut Fields) -> BTreeMap<ProcessType, Option<Rule>> {
+    let mut meant = BTreeMap::new();
+    let rules = match fields.take("autoscale") {
+        None => return meant,
+        Some(Value::Object(rules)) => rules,
+        Some(_) => {
+            fields.refuse("autoscale", "Expected an object of process types and rules.");
+            return meant;
+        }
+    };
+    for (name, value) in rules {
+        let shown: String = name.chars().take(100).collect();
+        let rule = match value {
+            Value::Null => Ok(None),
+            value => serde_json::from_value::<AutoscaleRule>(value).map(Some),
+        };
+        match (name.parse::<ProcessType>(), rule) {
+            (Ok(process_type), Ok(rule)) => {
+                let rule = rule.map(|rule| Rule { min: rule.min, max: rule.max, cpu_percent: rule.cpu_percent });
+                meant.insert(process_type, rule);
+            }
+            (Err(error), _) => fields.refuse("autoscale", format!("could not validate {shown}: {error}")),
+            (_, Err(error)) => fields.refuse("autoscale", format!("could not validate {shown}: {error}")),
+        }
     }
     meant
 }

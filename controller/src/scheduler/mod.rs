@@ -7,7 +7,10 @@
 //!
 //! `tests/scheduler/` is the list of behaviours that every scheduler passes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -175,6 +178,9 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// Moments of instances' lines.
+pub type Ends = HashMap<InstanceName, DateTime<Utc>>;
+
 /// A one-off process.
 #[derive(Debug, Clone)]
 pub struct OneOff {
@@ -277,6 +283,26 @@ pub enum SchedulerError {
     Unavailable(String),
 }
 
+/// Something that happened to a process, and that nobody sees who looks later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incident {
+    /// Whose it is.
+    pub app: Uuid,
+    /// Its name.
+    pub instance: InstanceName,
+    /// Why the scheduler has started it again.
+    pub reason: String,
+}
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time over the last moments, in thousandths of one processor.
+    pub cpu_millis: u64,
+    /// Memory, in bytes.
+    pub memory: u64,
+}
+
 /// Whatever runs processes: Docker, a fake, a cluster.
 #[async_trait]
 pub trait Scheduler: Send + Sync + 'static {
@@ -295,6 +321,11 @@ pub trait Scheduler: Send + Sync + 'static {
 
     /// The app's output, oldest first.
     async fn logs(&self, app: Uuid, query: LogQuery) -> Result<BoxStream<'static, LogLine>, SchedulerError>;
+
+    /// What the instances and the detached one-offs of every app write, as it comes, each line once and each process's in
+    /// order; of those named, what they wrote after that moment, of others all that is still to be had. It goes on through
+    /// absences of the engine.
+    async fn output(&self, after: Ends) -> Result<BoxStream<'static, (Uuid, LogLine)>, SchedulerError>;
 
     /// Runs a one-off process that somebody takes part in. It is no instance: it is never observed, and what it writes is
     /// not in the app's log. When it has ended nothing is left of it.
@@ -323,4 +354,11 @@ pub trait Scheduler: Send + Sync + 'static {
     /// Apps of which an instance started, got ready, ended or went away. It may miss some: the reconciler's timer makes
     /// up for that.
     fn changes(&self) -> BoxStream<'static, Uuid>;
+
+    /// Processes that the scheduler starts again although they have not ended, because a check or a hook of theirs failed.
+    fn incidents(&self) -> BoxStream<'static, Incident>;
+
+    /// What the app's running instances use by the engine's own figures; it may take a second or two. One that comes or
+    /// goes meanwhile may be missing.
+    async fn usage(&self, app: Uuid) -> Result<BTreeMap<InstanceName, Usage>, SchedulerError>;
 }

@@ -12,7 +12,9 @@ use paas_api::{Secret, Username, hold::Hold};
 use paas_controller::{
     db,
     deploy::{Options, Platform, deploy_hooks, reconciler, signals::Signals},
+    domain::autoscale::Pace,
     http::{Api, Rules, server},
+    journal::Journal,
     scheduler::fake::FakeScheduler,
     seal::Seal,
     settings::{DeployHooks, Network, Registration},
@@ -70,7 +72,7 @@ pub(crate) struct World {
     pub(crate) stop: CancellationToken,
     http: reqwest::Client,
     tasks: Vec<JoinHandle<()>>,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Drop for World {
@@ -181,11 +183,13 @@ impl World {
             reserved_names: vec!["paas".into()],
             change_wait: Duration::from_millis(200),
             drain_limit: Duration::from_secs(1),
+            autoscale: Pace { period: Duration::from_secs(1), steady: Duration::from_secs(5) },
             authority: None,
             deploy_hooks: DeployHooks::default(),
         };
         tune(&mut options);
         let platform = Platform {
+            journal: Journal::open(data.path(), 1 << 20).unwrap(),
             signals: Signals::listen(pool.clone()),
             pool: pool.clone(),
             scheduler: Arc::new(scheduler.clone()),
@@ -208,7 +212,12 @@ impl World {
             tokio::spawn(reconciler::run(platform)),
         ];
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
-        Self { address, pool, scheduler, stop, http, tasks, _data: data }
+        Self { address, pool, scheduler, stop, http, tasks, data }
+    }
+
+    /// The controller's data folder.
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.data.path()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

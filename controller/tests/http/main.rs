@@ -11,6 +11,7 @@
 mod answers;
 mod apps;
 mod auth;
+mod autoscale;
 mod builds;
 mod certs;
 mod config;

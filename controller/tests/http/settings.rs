@@ -67,9 +67,9 @@ async fn settings_that_cannot_be_are_refused_and_change_nothing(pool: PgPool) {
         (json!({"label": {"a\u{7}": "x"}}), 400, json!({"label": ["Labels have no control characters"]})),
         (json!({"maintenance": true, "whitelist": ["1.2.3.4.5"]}), 400, json!(["The address 1.2.3.4.5 is not valid"])),
         (
-            json!({"autoscale": {"web": {"min": 1, "max": 2, "cpu_percent": 40}}}),
+            json!({"autoscale": {"web": {"min": 1, "max": 2}}}),
             400,
-            json!({"autoscale": ["autoscale cannot be set on this platform yet."]}),
+            json!({"autoscale": ["could not validate web: missing field `cpu_percent`"]}),
         ),
     ] {
         change(&world, &ann, body).await.says(status, &answer);

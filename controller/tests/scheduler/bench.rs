@@ -61,6 +61,8 @@ pub(crate) const PRINT: Doing = Doing {
     line: "for word in one two three; do echo $word; done; exec sleep 1000",
     words: "print=one,print=two,print=three",
 };
+/// Uses as much of a processor as it gets.
+pub(crate) const BUSY: Doing = Doing { line: "while :; do :; done", words: "load=90,memory=1000000" };
 /// Prints what it reads.
 pub(crate) const CAT: Doing = Doing { line: "exec cat", words: "cat" };
 /// Prints the size of its terminal, again whenever that changes.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration, time::Instant};
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream::BoxStream};
 use paas_controller::{
     domain::{
         healthcheck::{Check, Checks, Trial},
@@ -10,15 +10,15 @@ use paas_controller::{
         limits::{Limits, MemoryLimit},
     },
     scheduler::{
-        Attached, Channel, Exit, LogQuery, ObservedOneOff, OneOff, OneOffEvent, OneOffInput, Phase, STABILITY_WINDOW,
-        SchedulerError, Signal, Template, TerminalSize,
+        Attached, Channel, Ends, Exit, LogLine, LogQuery, ObservedOneOff, OneOff, OneOffEvent, OneOffInput, Phase,
+        STABILITY_WINDOW, SchedulerError, Signal, Template, TerminalSize,
     },
 };
 use tokio::time::timeout;
 
 use crate::bench::{
-    Bench, CAT, CATCH, CRASH, DEADLINE, DEVOUR, FALL_SICK, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT, SERVE,
-    SERVE_LATE, SIZE, WARM_UP, WORK, app, end_of, group, observe, ready, run_to_end, until,
+    BUSY, Bench, CAT, CATCH, CRASH, DEADLINE, DEVOUR, FALL_SICK, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT,
+    SERVE, SERVE_LATE, SIZE, WARM_UP, WORK, app, end_of, group, observe, ready, run_to_end, until,
 };
 
 /// One test per behaviour and scheduler.
@@ -65,9 +65,11 @@ contract![
     every_machine_tells_its_labels,
     logs_are_the_newest_lines_in_order,
     logs_follow_into_instances_that_start_later,
+    output_is_collected_from_where_it_was_left,
     remove_leaves_nothing_and_can_be_repeated,
     the_engine_answers,
     two_controllers_at_once_do_not_collide,
+    usage_is_told_of_what_runs,
     what_is_not_named_any_more_is_stopped,
 ];
 
@@ -148,7 +150,7 @@ fn check(trial: Trial) -> Check {
 }
 
 async fn a_process_with_a_readiness_check_is_ready_once_it_passes(bench: Bench) {
-    let page = Trial::Page { port: PORT, path: "/ready".to_owned(), host: None, headers: Vec::new() };
+    let page = Trial::Page { port: PORT, path: "/ready".to_owned(), host: None, headers: Vec::new(), tls: false };
     let checks = Checks { readiness: Some(check(page)), liveness: None };
     let late = bench.group(1, Template { checks: checks.clone(), ..bench.web(&WARM_UP) });
     let told = Instant::now();
@@ -175,9 +177,13 @@ async fn a_process_that_fails_its_liveness_check_is_started_again(bench: Bench) 
     let command = Trial::Exec(["/bin/cat", "/tmp/well"].map(str::to_owned).to_vec());
     let checks = Checks { liveness: Some(check(command)), readiness: None };
     let group = bench.group(1, Template { checks, grace: Duration::from_secs(1), ..bench.worker(&FALL_SICK) });
+    let mut incidents = bench.scheduler.incidents();
     bench.scheduler.apply(&group).await.unwrap();
     let name = &group.instances[0];
     let first = until("it has started", || async { bench.observe().await[name].started }).await;
+    let incident = timeout(DEADLINE, incidents.next()).await.expect("it is told of").expect("they go on");
+    assert_eq!((incident.app, &incident.instance), (bench.app.id, name));
+    assert!(incident.reason.starts_with("its liveness probe failed: its command "), "{}", incident.reason);
     until("it has been started again twice", || async {
         let started = bench.observe().await[name].started?;
         (started - first > chrono::Duration::seconds(2)).then_some(())
@@ -355,6 +361,50 @@ async fn logs_follow_into_instances_that_start_later(bench: Bench) {
     assert_eq!(texts, ["three", "one", "two", "three"]);
 }
 
+/// The next lines, each with its app.
+async fn next_lines(
+    output: &mut BoxStream<'static, (uuid::Uuid, LogLine)>,
+    count: usize,
+) -> Vec<(uuid::Uuid, LogLine)> {
+    let mut lines = Vec::new();
+    while lines.len() < count {
+        lines.push(timeout(DEADLINE, output.next()).await.expect("lines come in time").expect("they go on"));
+    }
+    lines
+}
+
+async fn output_is_collected_from_where_it_was_left(bench: Bench) {
+    let first = bench.group(1, bench.worker(&PRINT));
+    bench.run(&first).await;
+    let mut output = bench.scheduler.output(Ends::new()).await.unwrap();
+    let lines = next_lines(&mut output, 3).await;
+    assert_eq!(lines.iter().map(|(_, line)| line.text.as_str()).collect::<Vec<_>>(), ["one", "two", "three"]);
+    assert!(lines.iter().all(|(app, line)| *app == bench.app.id && line.instance == first.instances[0]));
+    // What starts later is collected too, of other apps and of detached one-offs as well.
+    let foreign = group(&app("other"), "web", 2, 1, bench.worker(&PRINT));
+    bench.scheduler.apply(&foreign).await.unwrap();
+    let lines_of_other = next_lines(&mut output, 3).await;
+    assert!(lines_of_other.iter().all(|(app, line)| *app == foreign.app.id && line.instance == foreign.instances[0]));
+    let one_off = bench.one_off(&CRASH);
+    bench.scheduler.run_detached(one_off.clone()).await.unwrap();
+    let said = next_lines(&mut output, 1).await;
+    assert_eq!((&said[0].1.instance, said[0].1.text.as_str()), (&one_off.name, "last words"));
+    // Whoever comes later goes on where the one before stopped.
+    let end = lines[1].1.moment;
+    let foreign_end = lines_of_other[2].1.moment;
+    let ends = Ends::from([
+        (first.instances[0].clone(), end),
+        (foreign.instances[0].clone(), foreign_end),
+        (one_off.name, said[0].1.moment),
+    ]);
+    let mut output = bench.second.output(ends).await.unwrap();
+    assert_eq!(next_lines(&mut output, 1).await[0].1.text, "three");
+    let later = group(&bench.app, "later", 3, 1, bench.worker(&PRINT));
+    bench.scheduler.apply(&later).await.unwrap();
+    assert_eq!(next_lines(&mut output, 1).await[0].1.instance, later.instances[0], "nothing is told twice");
+    bench.scheduler.remove(foreign.app.id).await.unwrap();
+}
+
 async fn a_one_off_tells_its_output_and_its_exit_code(bench: Bench) {
     assert_eq!(run_to_end(&*bench.scheduler, bench.one_off(&CRASH)).await, ("last words\n".to_owned(), 3));
     let one_off = bench.one_off(&HANG);
@@ -437,6 +487,22 @@ async fn a_detached_one_off_is_listed_until_it_is_ended(bench: Bench) {
 async fn a_one_off_is_killed_at_its_limit(bench: Bench) {
     let one_off = OneOff { limit: Duration::from_secs(1), ..bench.one_off(&HANG) };
     assert_eq!(run_to_end(&*bench.scheduler, one_off).await, ("hanging\n".to_owned(), 137));
+}
+
+async fn usage_is_told_of_what_runs(bench: Bench) {
+    let busy = bench.group(1, bench.worker(&BUSY));
+    let idle = group(&bench.app, "idle", 2, 1, bench.worker(&WORK));
+    bench.run(&busy).await;
+    bench.run(&idle).await;
+    let (busy, idle) = (&busy.instances[0], &idle.instances[0]);
+    until("the figures are right", || async {
+        let usage = bench.scheduler.usage(bench.app.id).await.unwrap();
+        assert!(usage.keys().all(|name| name == busy || name == idle), "{usage:?}");
+        let (busy, idle) = (usage.get(busy)?, usage.get(idle)?);
+        (busy.cpu_millis >= 100 && busy.cpu_millis > idle.cpu_millis && busy.memory > 0).then_some(())
+    })
+    .await;
+    assert!(bench.scheduler.usage(app("other").id).await.unwrap().is_empty());
 }
 
 async fn changes_tell_of_starts_readiness_and_ends(bench: Bench) {

@@ -10,6 +10,7 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use paas_controller::{
     domain::{
+        healthcheck::{Check, Checks, Trial},
         lifecycle::Hooks,
         limits::{CpuLimit, Limits, MemoryLimit},
     },
@@ -128,6 +129,31 @@ async fn a_hook_after_start_runs_once_a_start_whoever_comes_later() {
     let trouble = until("its trouble is told", || async { bench.observe().await.remove(name)?.trouble }).await;
     assert_eq!(trouble, "its hook after start ended with code 3");
     assert_eq!(bench.observe().await[name].phase, Phase::Starting);
+}
+
+#[tokio::test]
+async fn a_probe_that_takes_too_long_is_killed() {
+    let bench = Bench::docker();
+    let second = Duration::from_secs(1);
+    let command = ["/bin/sh", "-c", "echo $$ >> /tmp/pids; sleep 1000 & wait"].map(str::to_owned).to_vec();
+    let trial = Trial::Exec(command);
+    let check =
+        Check { trial, initial_delay: Duration::ZERO, timeout: second, period: second / 4, successes: 1, failures: 1 };
+    let checks = Checks { readiness: Some(check), liveness: None };
+    let group = bench.group(1, Template { checks, ..bench.worker(&WORK) });
+    bench.scheduler.apply(&group).await.unwrap();
+    let container = container_of(&bench, group.instances[0].as_str());
+    // It is not run again before it has ended, and two controllers try it.
+    until("it was run again and again", || async {
+        let pids = cli(&["exec", &container, "/bin/cat", "/tmp/pids"]);
+        (pids.lines().count() >= 10).then_some(())
+    })
+    .await;
+    let left = cli(&["exec", &container, "/bin/busybox", "ps"]);
+    let sleeping = left.lines().filter(|line| line.ends_with(" sleep 1000") && !line.contains("docker-init")).count();
+    assert!(sleeping <= 5, "the process itself, and a probe of each controller's: {left}");
+    let trouble = bench.observe().await[&group.instances[0]].trouble.clone().unwrap();
+    assert!(trouble.ends_with("its command took longer than 1 s"), "{trouble}");
 }
 
 #[tokio::test]

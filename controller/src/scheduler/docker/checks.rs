@@ -18,17 +18,24 @@ use http::{Request, header::HOST};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::broadcast::error::RecvError, time::timeout};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::broadcast::error::RecvError,
+    time::timeout,
+};
 
 use super::{
     Shared,
     client::explain,
     hooks,
     readiness::{Facts, inspect},
+    unverified,
 };
 use crate::{
     domain::healthcheck::{Check, Standing, Trial},
-    scheduler::SchedulerError,
+    scheduler::{Incident, SchedulerError},
 };
 
 /// How long the first look at a process that ran before us may take.
@@ -67,7 +74,7 @@ pub(super) async fn look(docker: &Docker, facts: &Facts, check: &Check) -> bool 
     if age(started) < check.initial_delay {
         return false;
     }
-    let mut trials = Trials { docker, facts, check, unfinished: None };
+    let mut trials = Trials::new(docker, facts, check);
     timeout(FIRST_LOOK.min(check.timeout), trials.once()).await.is_ok_and(|result| result.is_ok())
 }
 
@@ -85,7 +92,7 @@ struct Process<'a> {
 
 impl Process<'_> {
     fn trials<'a>(&'a self, check: &'a Check) -> Trials<'a> {
-        Trials { docker: &self.docker, facts: self.facts, check, unfinished: None }
+        Trials::new(&self.docker, self.facts, check)
     }
 
     /// Waits until a check is to be tried for the first time.
@@ -136,7 +143,7 @@ impl Process<'_> {
         if hooks::has_run(&self.docker, self.facts).await? {
             return Ok(0);
         }
-        let code = hooks::run(&self.docker, &self.facts.id, command, &mut None).await?;
+        let code = hooks::run(&self.docker, &self.facts.id, command, None, &mut None).await?;
         if code == 0
             && let Err(error) = hooks::mark(&self.docker, self.facts).await
         {
@@ -218,6 +225,10 @@ impl Process<'_> {
         let (id, grace) = (self.facts.id.clone(), self.facts.grace);
         let hook = self.facts.hooks.before_stop.clone();
         tracing::info!(container.id = id, reason, "a process is started again");
+        if let (Some(app), Some(instance)) = (self.facts.app, self.facts.instance.clone()) {
+            // Without a listener there is nobody to tell.
+            drop(self.shared.incidents.send(Incident { app, instance, reason: reason.to_owned() }));
+        }
         let docker = self.docker.clone().with_timeout(grace.saturating_add(Duration::from_mins(1)));
         let restart = tokio::spawn(async move {
             let left = hooks::before_stop(&docker, &id, hook.as_deref(), grace).await;
@@ -242,29 +253,34 @@ struct Trials<'a> {
     check: &'a Check,
     /// A command that had not ended when its time was up: it must, before another is run.
     unfinished: Option<String>,
+    /// By this its processes are known.
+    mark: String,
 }
 
-impl Trials<'_> {
-    /// One trial, which has failed when it takes too long.
+impl<'a> Trials<'a> {
+    fn new(docker: &'a Docker, facts: &'a Facts, check: &'a Check) -> Self {
+        Self { docker, facts, check, unfinished: None, mark: uuid::Uuid::new_v4().simple().to_string() }
+    }
+
+    /// One trial, which has failed when it takes too long. A command that does is killed.
     async fn timely(&mut self) -> Result<(), String> {
         let limit = self.check.timeout;
-        timeout(limit, self.once()).await.unwrap_or_else(|_| Err(format!("took longer than {} s", limit.as_secs())))
+        if let Ok(outcome) = timeout(limit, self.once()).await {
+            return outcome;
+        }
+        if self.unfinished.is_some() {
+            hooks::kill_marked(self.docker, &self.facts.id, &self.mark).await;
+        }
+        Err(format!("took longer than {} s", limit.as_secs()))
     }
 
     async fn once(&mut self) -> Result<(), String> {
         match &self.check.trial {
             Trial::Exec(command) => self.exec(command).await,
             Trial::Connection { port } => connect(self.facts.address, *port).await.map(drop),
-            Trial::Page { port, path, host, headers } => {
-                let stream = connect(self.facts.address, *port).await?;
-                let authority = stream.peer_addr().map(|address| address.to_string()).unwrap_or_default();
-                let mut request = Request::get(path.as_str()).header(HOST, host.as_deref().unwrap_or(&authority));
-                request = request.header("user-agent", "paas-probe").header("connection", "close");
-                for (name, value) in headers {
-                    request = request.header(name.as_str(), value.as_str());
-                }
-                let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-                ask(stream, request).await
+            Trial::Page { port, path, host, headers, tls } => {
+                let page = Page { port: *port, path, host: host.as_deref(), headers, tls: *tls };
+                page.visit(self.facts.address).await
             }
         }
     }
@@ -277,8 +293,40 @@ impl Trials<'_> {
             }
             self.unfinished = None;
         }
-        let code = hooks::run(self.docker, &self.facts.id, command, &mut self.unfinished).await.map_err(engine)?;
+        let run = hooks::run(self.docker, &self.facts.id, command, Some(&self.mark), &mut self.unfinished);
+        let code = run.await.map_err(engine)?;
         if code == 0 { Ok(()) } else { Err(format!("ended with code {code}")) }
+    }
+}
+
+/// A page that is visited.
+struct Page<'a> {
+    port: u16,
+    path: &'a str,
+    host: Option<&'a str>,
+    headers: &'a [(String, String)],
+    tls: bool,
+}
+
+impl Page<'_> {
+    async fn visit(&self, address: Option<Ipv4Addr>) -> Result<(), String> {
+        let stream = connect(address, self.port).await?;
+        let peer = stream.peer_addr().map_err(|error| format!("failed: {error}"))?;
+        let authority = peer.to_string();
+        let mut request = Request::get(self.path).header(HOST, self.host.unwrap_or(&authority));
+        request = request.header("user-agent", "paas-probe").header("connection", "close");
+        for (name, value) in self.headers {
+            request = request.header(name.as_str(), value.as_str());
+        }
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+        if !self.tls {
+            return ask(stream, request).await;
+        }
+        let name = self.host.and_then(|host| ServerName::try_from(host.to_owned()).ok());
+        let name = name.unwrap_or_else(|| ServerName::from(peer.ip()));
+        let connector = unverified::connector().map_err(|error| format!("failed: {error}"))?;
+        let stream = connector.connect(name, stream).await.map_err(|error| format!("failed: {error}"))?;
+        ask(stream, request).await
     }
 }
 
@@ -288,7 +336,10 @@ async fn connect(address: Option<Ipv4Addr>, port: u16) -> Result<TcpStream, Stri
     TcpStream::connect(target).await.map_err(|error| format!("failed: {error}"))
 }
 
-async fn ask(stream: TcpStream, request: Request<Empty<Bytes>>) -> Result<(), String> {
+async fn ask<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let failed = |error: hyper::Error| format!("failed: {error}");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let exchange = sender.send_request(request);
@@ -303,4 +354,66 @@ async fn ask(stream: TcpStream, request: Request<Empty<Bytes>>) -> Result<(), St
     };
     let good = (200..400).contains(&status.as_u16());
     if good { Ok(()) } else { Err(format!("answered with status {}", status.as_u16())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// A server with a certificate that nobody vouches for; it answers one request with this status, and tells what it
+    /// read.
+    async fn serve(status: &'static str) -> (u16, tokio::task::JoinHandle<String>) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(["elsewhere.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = tokio::spawn(async move {
+            let stream = listener.accept().await.unwrap().0;
+            let mut stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        (port, served)
+    }
+
+    #[tokio::test]
+    async fn a_page_is_visited_by_https_whoever_vouches_for_it() {
+        for (status, host, outcome) in [
+            ("204 No Content", None, Ok(())),
+            ("302 Found", Some("hello.test"), Ok(())),
+            ("500 Oh", None, Err("answered with status 500".to_owned())),
+        ] {
+            let (port, served) = serve(status).await;
+            let headers = [("x-probe".to_owned(), "yes".to_owned())];
+            let page = Page { port, path: "/well?x=1", host, headers: &headers, tls: true };
+            assert_eq!(page.visit(Some(Ipv4Addr::LOCALHOST)).await, outcome);
+            let request = served.await.unwrap();
+            assert!(request.starts_with("GET /well?x=1 HTTP/1.1\r\n") && request.contains("x-probe: yes"), "{request}");
+            let expected = host.map_or_else(|| format!("host: 127.0.0.1:{port}"), |host| format!("host: {host}"));
+            assert!(request.contains(&expected), "{request}");
+        }
+    }
 }

@@ -23,15 +23,40 @@ const MARK: &str = ".paas-post-start";
 /// Pause before a command that has just ended is asked for its exit code again.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The variable by which the processes of a command are found again.
+const MARKED: &str = "PAAS_PROBE";
+/// Kills all processes that have the variable with the value that is its argument. Nothing but a shell is needed for it:
+/// engines cannot end what they run in a container.
+const KILL_MARKED: &str = r#"for process in /proc/[0-9]*; do
+  while IFS= read -r line || [ -n "$line" ]; do
+    case $line in *"PAAS_PROBE=$1"*) kill -9 "${process#/proc/}"; break;; esac
+  done <"$process/environ"
+done 2>/dev/null
+true"#;
+/// How long the killing may take.
+const KILLING: Duration = Duration::from_secs(5);
+
+/// Kills what is left of a command that ran with this mark. In an image without a shell it stays, and then it is not run
+/// again before it has ended.
+pub(super) async fn kill_marked(docker: &Docker, container: &str, mark: &str) {
+    let command = ["/bin/sh", "-c", KILL_MARKED, "sh", mark].map(str::to_owned);
+    match timeout(KILLING, run(docker, container, &command, None, &mut None)).await {
+        Ok(Ok(0)) => {}
+        outcome => tracing::debug!(container.id = container, ?outcome, "a command that takes too long may go on"),
+    }
+}
+
 /// Runs a command in a container to its end, and tells the exit code. The id of it is noted before it starts.
 pub(super) async fn run(
     docker: &Docker,
     container: &str,
     command: &[String],
+    mark: Option<&str>,
     running: &mut Option<String>,
 ) -> Result<i64, SchedulerError> {
     let config = ExecConfig {
         cmd: Some(command.to_vec()),
+        env: mark.map(|mark| vec![format!("{MARKED}={mark}")]),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         ..ExecConfig::default()
@@ -94,7 +119,7 @@ pub(super) async fn before_stop(
     const LEAST: Duration = Duration::from_secs(2);
     let Some(command) = command else { return grace };
     let began = Instant::now();
-    let outcome = match timeout(grace, run(docker, container, command, &mut None)).await {
+    let outcome = match timeout(grace, run(docker, container, command, None, &mut None)).await {
         Ok(Ok(code)) => format!("ended with code {code}"),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "took longer than the grace period".to_owned(),

@@ -85,7 +85,7 @@ fn past(docker: &Docker, container: Container, tail: &str) -> impl Stream<Item =
 }
 
 /// Lines of one container, with its id. They end when the engine does not tell any more.
-fn lines(
+pub(super) fn lines(
     docker: &Docker,
     container: Container,
     options: LogsOptionsBuilder,

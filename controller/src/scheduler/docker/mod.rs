@@ -7,13 +7,17 @@
 //! | `subnet`, `network` | one network per app, fixed addresses |
 //! | `instances` | making, starting, stopping |
 //! | `readiness`, `checks`, `events` | who is ready, who is to be started again, who ended |
+//! | `unverified` | TLS as probes speak it |
 //! | `hooks` | commands after starts and before stops |
 //! | `one_off`, `attach` | processes that somebody takes part in |
-//! | `image`, `logs` | the rest of the contract |
+//! | `logs`, `collect` | what processes write |
+//! | `usage` | what they use |
+//! | `image` | the rest of the contract |
 
 mod attach;
 mod checks;
 mod client;
+mod collect;
 mod events;
 mod hooks;
 mod image;
@@ -24,9 +28,11 @@ mod network;
 mod one_off;
 mod readiness;
 mod subnet;
+mod unverified;
+mod usage;
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -51,7 +57,8 @@ use self::{
     readiness::Readiness,
 };
 use super::{
-    Attached, Group, Image, LogLine, LogQuery, Observed, ObservedOneOff, OneOff, Phase, Scheduler, SchedulerError,
+    Attached, Ends, Group, Image, Incident, LogLine, LogQuery, Observed, ObservedOneOff, OneOff, Phase, Scheduler,
+    SchedulerError, Usage,
 };
 use crate::domain::{instance::InstanceName, registry::Credentials, tags::Labels};
 
@@ -81,6 +88,7 @@ struct Shared {
     readiness: Readiness,
     images: image::Known,
     changes: broadcast::Sender<Uuid>,
+    incidents: broadcast::Sender<Incident>,
     stopping: Mutex<HashSet<String>>,
     closed: CancellationToken,
     /// Since when this scheduler has been looking.
@@ -116,6 +124,7 @@ impl DockerScheduler {
             readiness: Readiness::default(),
             images: image::Known::default(),
             changes: broadcast::Sender::new(CHANGES_KEPT),
+            incidents: broadcast::Sender::new(CHANGES_KEPT),
             stopping: Mutex::default(),
             closed: closed.clone(),
             began: chrono::Utc::now(),
@@ -210,6 +219,10 @@ impl Scheduler for DockerScheduler {
         logs::read(&self.shared, app, query).await
     }
 
+    async fn output(&self, after: Ends) -> Result<BoxStream<'static, (Uuid, LogLine)>, SchedulerError> {
+        Ok(collect::output(&self.shared, after))
+    }
+
     async fn run(&self, one_off: OneOff) -> Result<Attached, SchedulerError> {
         one_off::run(&self.shared, one_off).await
     }
@@ -245,5 +258,13 @@ impl Scheduler for DockerScheduler {
 
     fn changes(&self) -> BoxStream<'static, Uuid> {
         BroadcastStream::new(self.shared.changes.subscribe()).filter_map(|change| async { change.ok() }).boxed()
+    }
+
+    fn incidents(&self) -> BoxStream<'static, Incident> {
+        BroadcastStream::new(self.shared.incidents.subscribe()).filter_map(|incident| async { incident.ok() }).boxed()
+    }
+
+    async fn usage(&self, app: Uuid) -> Result<BTreeMap<InstanceName, Usage>, SchedulerError> {
+        usage::of_app(&self.shared, app).await
     }
 }

@@ -17,10 +17,10 @@ use super::{
     Shared, checks,
     client::if_present,
     hooks,
-    labels::{ADDRESS, APP, CHECKS, GRACE, HOOKS, PORT, is_stopping},
+    labels::{ADDRESS, APP, CHECKS, GRACE, HOOKS, INSTANCE, PORT, is_stopping},
 };
 use crate::{
-    domain::{healthcheck::Checks, lifecycle::Hooks},
+    domain::{healthcheck::Checks, instance::InstanceName, lifecycle::Hooks},
     scheduler::{Exit, STABILITY_WINDOW, SchedulerError},
 };
 
@@ -36,6 +36,7 @@ const ROUND: Duration = Duration::from_secs(2);
 pub(super) struct Facts {
     pub(super) id: String,
     pub(super) app: Option<Uuid>,
+    pub(super) instance: Option<InstanceName>,
     pub(super) address: Option<Ipv4Addr>,
     target: Option<SocketAddr>,
     pub(super) checks: Checks,
@@ -62,6 +63,7 @@ impl Facts {
         Some(Self {
             id: inspected.id?,
             app: labels.get(APP).and_then(|text| text.parse().ok()),
+            instance: labels.get(INSTANCE).and_then(|text| text.parse().ok()),
             address,
             target: address.zip(port).map(SocketAddr::from),
             checks: labels.get(CHECKS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),

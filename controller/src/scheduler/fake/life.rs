@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Engine, Instance};
 use crate::{
     domain::instance::InstanceName,
-    scheduler::{Exit, LogLine, Phase},
+    scheduler::{Exit, Incident, LogLine, Phase},
 };
 
 /// As engines do: twice as long after each end.
@@ -76,6 +76,7 @@ async fn rise_and_fall(engine: &Engine, name: &InstanceName) {
             tokio::select! {
                 code = &mut end => code,
                 () = &mut restart => {
+                    tell_of_restart(engine, name);
                     engine.change(name, |instance| {
                         if instance.phase == Phase::Ready {
                             instance.phase = Phase::Starting;
@@ -95,6 +96,15 @@ async fn rise_and_fall(engine: &Engine, name: &InstanceName) {
         tokio::time::sleep(back_off).await;
         back_off = (back_off * 2).min(LONGEST_BACK_OFF);
     }
+}
+
+fn tell_of_restart(engine: &Engine, name: &InstanceName) {
+    let state = engine.state();
+    let Some(instance) = state.instances.get(name) else { return };
+    let Some(check) = &instance.checks.liveness else { return };
+    let reason = format!("its liveness probe failed: {} failed", check.trial);
+    // Without a listener there is nobody to tell.
+    drop(engine.incidents.send(Incident { app: instance.app, instance: name.clone(), reason }));
 }
 
 /// What becomes of a process, each so long after its start.

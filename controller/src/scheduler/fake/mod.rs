@@ -8,7 +8,7 @@ mod one_off;
 mod script;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -30,8 +30,8 @@ use uuid::Uuid;
 pub use self::script::VARIABLE;
 use self::script::{Script, Trouble};
 use super::{
-    Attached, Exit, Group, Image, LogLine, LogQuery, Observed, ObservedOneOff, OneOff, Phase, Scheduler,
-    SchedulerError, Template,
+    Attached, Ends, Exit, Group, Image, Incident, LogLine, LogQuery, Observed, ObservedOneOff, OneOff, Phase,
+    Scheduler, SchedulerError, Template, Usage,
 };
 use crate::domain::{
     healthcheck::Checks,
@@ -56,6 +56,7 @@ pub struct FakeScheduler {
 struct Engine {
     state: Mutex<State>,
     changes: broadcast::Sender<Uuid>,
+    incidents: broadcast::Sender<Incident>,
     lines: broadcast::Sender<(Uuid, LogLine)>,
 }
 
@@ -100,6 +101,7 @@ impl Default for FakeScheduler {
         let engine = Engine {
             state: Mutex::default(),
             changes: broadcast::Sender::new(CHANGES_KEPT),
+            incidents: broadcast::Sender::new(CHANGES_KEPT),
             lines: broadcast::Sender::new(CHANGES_KEPT),
         };
         Self { engine: Arc::new(engine) }
@@ -278,6 +280,26 @@ impl Scheduler for FakeScheduler {
         Ok(past.chain(new).boxed())
     }
 
+    async fn output(&self, mut ends: Ends) -> Result<BoxStream<'static, (Uuid, LogLine)>, SchedulerError> {
+        // Whoever listens before looking misses nothing in between, and hears some of it twice.
+        let news = BroadcastStream::new(self.engine.lines.subscribe());
+        let mut past: Vec<(Uuid, LogLine)> = {
+            let state = self.engine.answer()?;
+            let lines = state.instances.values().flat_map(|of| of.log.iter().map(|line| (of.app, line.clone())));
+            lines.chain(state.printed.iter().cloned()).collect()
+        };
+        past.sort_by_key(|(_, line)| line.moment);
+        let lines = stream::iter(past).chain(news.filter_map(|line| async { line.ok() }));
+        let fresh = lines.filter(move |(_, line)| {
+            let known = ends.get(&line.instance).is_some_and(|end| line.moment <= *end);
+            if !known {
+                ends.insert(line.instance.clone(), line.moment);
+            }
+            futures_util::future::ready(!known)
+        });
+        Ok(fresh.boxed())
+    }
+
     async fn run(&self, one_off: OneOff) -> Result<Attached, SchedulerError> {
         drop(self.engine.answer()?);
         Ok(one_off::attend(&self.engine, &one_off, runnable(&one_off.template)?))
@@ -331,5 +353,21 @@ impl Scheduler for FakeScheduler {
 
     fn changes(&self) -> BoxStream<'static, Uuid> {
         BroadcastStream::new(self.engine.changes.subscribe()).filter_map(|change| async { change.ok() }).boxed()
+    }
+
+    fn incidents(&self) -> BoxStream<'static, Incident> {
+        BroadcastStream::new(self.engine.incidents.subscribe()).filter_map(|incident| async { incident.ok() }).boxed()
+    }
+
+    async fn usage(&self, app: Uuid) -> Result<BTreeMap<InstanceName, Usage>, SchedulerError> {
+        let state = self.engine.answer()?;
+        let ready = || state.instances.iter().filter(|(_, of)| of.app == app && of.phase == Phase::Ready);
+        let share = |of: &Instance| {
+            let peers = ready().filter(|(_, peer)| peer.process_type == of.process_type).count();
+            (of.script.load * 10).checked_div(u64::try_from(peers).unwrap_or(u64::MAX)).unwrap_or(0)
+        };
+        Ok(ready()
+            .map(|(name, of)| (name.clone(), Usage { cpu_millis: share(of), memory: of.script.memory }))
+            .collect())
     }
 }

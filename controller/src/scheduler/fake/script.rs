@@ -25,6 +25,7 @@ pub const VARIABLE: &str = "PAAS_FAKE";
 /// | `size` | a one-off that prints the size of its terminal whenever that changes |
 /// | `catch` | a one-off that prints `caught` and ends with code 7 when it is interrupted |
 /// | `memory=<bytes>` | takes so much memory, and is killed right after its start when that is more than its limit |
+/// | `load=<percent>` | all processes of its type together use so much of a processor |
 /// | `print=<text>` | prints a line at its start; may be given more than once |
 /// | `refused` | cannot be started |
 /// | `missing` | its image cannot be found |
@@ -38,6 +39,7 @@ pub(super) struct Script {
     pub(super) hang: bool,
     pub(super) answers: Option<Answers>,
     pub(super) memory: u64,
+    pub(super) load: u64,
     pub(super) memory_limit: Option<u64>,
     pub(super) print: Vec<String>,
     pub(super) trouble: Option<Trouble>,
@@ -111,6 +113,7 @@ impl Script {
             "cat" => (self.hang, self.answers) = (true, Some(Answers::Input)),
             "size" => (self.hang, self.answers) = (true, Some(Answers::Size)),
             "catch" => (self.hang, self.answers) = (true, Some(Answers::Interrupt)),
+            "load" => self.load = value.and_then(|text| text.parse().ok()).unwrap_or(0),
             "memory" => self.memory = value.and_then(|text| text.parse().ok()).unwrap_or(0),
             "print" => self.print.push(value.unwrap_or_default().to_owned()),
             "refused" => self.trouble = Some(Trouble::Refused),
