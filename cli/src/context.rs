@@ -33,7 +33,8 @@ impl Context {
         Self {
             printer: Printer::new(arguments.json),
             drink: std::env::var("DEIS_DRINK_OF_CHOICE").unwrap_or_else(|_| "coffee".into()),
-            profile: arguments.profile.clone(),
+            // The older name is what scripts written for `deis` set.
+            profile: arguments.profile.clone().or_else(|| std::env::var("DEIS_PROFILE").ok()),
             client: OnceLock::new(),
         }
     }

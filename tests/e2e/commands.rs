@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::{Context as _, ensure};
-use paas_tests::{App, User, docker, fail, random_name, says, scenarios, shared, succeed};
+use paas_tests::{App, User, binary, docker, fail, random_name, says, scenarios, shared, succeed};
 
 scenarios![
     an_app_is_shared_and_given_away,
@@ -127,7 +127,16 @@ async fn variables_go_to_a_file_and_back() -> anyhow::Result<()> {
     succeed(&other.paas(&["config:push", "--path=.env"])?)?;
     let there: serde_json::Value = serde_json::from_str(&succeed(&other.paas(&["config", "--json"])?)?)?;
     ensure!(there == told, "{there} is not {told}, from:\n{pulled}");
-    says(&succeed(&app.paas(&["config:unset", "PLAIN", "WORDS"])?)?, &["done, v3"])?;
+    // An editor that changes one line and takes another away.
+    let edit = |script: &str| {
+        let mut command = user.command(&binary("paas")?, app.repository.folder());
+        anyhow::Ok(command.args(["config:edit"]).env("EDITOR", format!("sed -i {script}")).output()?)
+    };
+    says(&succeed(&edit("s/nothing/something/")?)?, &["Nothing was changed."])?;
+    says(&succeed(&edit("s/^PLAIN=1$/PLAIN=2/;/^QUOTES=/d")?)?, &["done, v3", "PLAIN      2"])?;
+    says(&succeed(&app.paas(&["releases:info", "v3"])?)?, &["changed PLAIN, deleted QUOTES"])?;
+    says(&fail(&edit("no-such-command-of-sed")?, 1)?, &["the editor sed ended with", "nothing was changed"])?;
+    says(&succeed(&app.paas(&["config:unset", "PLAIN", "WORDS"])?)?, &["done, v4"])?;
     ensure!(!succeed(&app.paas(&["config"])?)?.contains("PLAIN"));
     Ok(())
 }
@@ -277,6 +286,16 @@ async fn a_repository_knows_its_app() -> anyhow::Result<()> {
     says(&succeed(&app.paas(&["info"])?)?, &[&app.name])?;
     let page = succeed(&app.paas(&["open"])?)?;
     ensure!(page.trim().ends_with(&format!("{}.localhost:{}", app.name, platform.addresses.http.port())), "{page}");
+    let healthy = succeed(&app.paas(&["doctor"])?)?;
+    says(
+        &healthy,
+        &["ok    controller", "ok    keys", &format!("{}, owned by {}", app.name, user.name), "ok    git server"],
+    )?;
+    let stranger = User::new(&platform)?;
+    says(
+        &fail(&stranger.paas(&["doctor", "-a", &app.name])?, 1)?,
+        &["WRONG app", "ask the owner", "one thing is wrong"],
+    )?;
     let completed = succeed(&app.paas(&["completions", "bash"])?)?;
     says(&completed, &["complete -F _paas"])?;
     let wrong = fail(&app.paas(&["mantenance:on"])?, 2)?;

@@ -10,7 +10,7 @@ use paas_api::{
 };
 
 use crate::{
-    commands::{config_file, releases::newest},
+    commands::{config_edit, config_file, releases::newest},
     context::Context,
     error::Error,
     printer::Printer,
@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Set(Set),
     #[command(name = "config:unset")]
     Unset(Unset),
+    #[command(name = "config:edit")]
+    Edit(config_edit::Edit),
     #[command(name = "config:pull")]
     Pull(config_file::Pull),
     #[command(name = "config:push")]
@@ -40,6 +42,7 @@ impl Command {
             Self::List(arguments) => list(&arguments, context).await,
             Self::Set(arguments) => set(arguments, context).await,
             Self::Unset(arguments) => unset(arguments, context).await,
+            Self::Edit(arguments) => config_edit::edit(&arguments, context).await,
             Self::Pull(arguments) => config_file::pull(&arguments, context).await,
             Self::Push(arguments) => config_file::push(&arguments, context).await,
         }

@@ -150,14 +150,14 @@ pub(crate) async fn push(arguments: &Push, context: &Context) -> Result<(), Erro
     change(context, app, &arguments.detach, "Creating config... ", values).await
 }
 
-fn parsed(text: &str, name: &str) -> Result<BTreeMap<ConfigKey, Secret>, Error> {
+pub(super) fn parsed(text: &str, name: &str) -> Result<BTreeMap<ConfigKey, Secret>, Error> {
     env_file::read(text).map_err(|error| {
         Error::new(format!("{name}, {error}"))
             .hint("a line is KEY=value; a value of several lines stands between marks, \"…\"")
     })
 }
 
-fn read_file(path: &Path) -> Result<String, Error> {
+pub(super) fn read_file(path: &Path) -> Result<String, Error> {
     let shown = path.display().to_string();
     let file = File::open(path).map_err(|error| Error::new(format!("cannot read {shown}: {error}")))?;
     read_all(file, &shown)

@@ -9,7 +9,9 @@ mod certs;
 mod completions;
 mod config;
 mod config_diff;
+mod config_edit;
 mod config_file;
+mod doctor;
 mod domains;
 mod git;
 mod health_report;
@@ -99,6 +101,7 @@ pub(crate) enum Command {
     #[command(flatten)]
     Whitelist(whitelist::Command),
     Up(up::Arguments),
+    Doctor(doctor::Arguments),
     Completions(completions::Arguments),
     Manual(manual::Arguments),
     Version(version::Arguments),
@@ -138,6 +141,7 @@ impl Command {
             Self::Users(command) => command.run(context).await,
             Self::Whitelist(command) => command.run(context).await,
             Self::Up(arguments) => up::run(arguments, context).await,
+            Self::Doctor(arguments) => doctor::run(&arguments, context).await,
             Self::Completions(arguments) => completions::run(&arguments),
             Self::Manual(arguments) => manual::run(&arguments, context),
             Self::Version(arguments) => version::run(&arguments, context).await,

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 96] = [
+const COMMANDS: [&str; 98] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -35,6 +35,7 @@ const COMMANDS: [&str; 96] = [
     "config:list",
     "config:set",
     "config:unset",
+    "config:edit",
     "config:pull",
     "config:push",
     "domains:list",
@@ -101,6 +102,7 @@ const COMMANDS: [&str; 96] = [
     "shortcuts",
     "help",
     "up",
+    "doctor",
 ];
 
 #[test]
