@@ -19,11 +19,13 @@ setup: ## Install what is missing on this machine, start Docker
 demo: ## Start the platform and show a git push going live (DEMO_EXIT=1: end after it)
 	@tests/demo
 
-test: setup ## Run every test
+test: ## Run every test
+	@tests/setup test
 	cargo test --locked --workspace --no-run
 	tests/with-postgres cargo test --locked --workspace --no-fail-fast
 
-fuzz: setup ## Ask the API all that its description allows, and more (FUZZ_SECONDS=75, FUZZ_SEED=…)
+fuzz: ## Ask the API all that its description allows, and more (FUZZ_SECONDS=75, FUZZ_SEED=…)
+	@tests/setup test
 	cargo build --locked -p paas-controller
 	tests/fuzz/run
 
