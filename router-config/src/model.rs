@@ -43,28 +43,28 @@ pub struct Certificate {
     /// The chain as PEM, the site's own first.
     pub chain: String,
     /// Its private key as PEM.
-    pub key: PrivateKey,
+    pub key: SecretKey,
 }
 
-/// A private key as PEM: no log, error or debug print shows it.
+/// A key that stays with the publisher and its routers: no log, error or debug print shows it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct PrivateKey(String);
+pub struct SecretKey(String);
 
-impl PrivateKey {
+impl SecretKey {
     /// The key itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-impl From<String> for PrivateKey {
-    fn from(pem: String) -> Self {
-        Self(pem)
+impl From<String> for SecretKey {
+    fn from(key: String) -> Self {
+        Self(key)
     }
 }
 
-impl fmt::Debug for PrivateKey {
+impl fmt::Debug for SecretKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[secret]")
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::SecretKey;
+
 /// Rules for the requests of one route. The default has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
@@ -20,7 +22,7 @@ pub struct Rules {
     /// Visitors stay with the target that they first came to, as long as it serves. The text is the key from which the
     /// names of targets in cookies are made: the same for every router, and known to no visitor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sticky: Option<String>,
+    pub sticky: Option<SecretKey>,
     /// Requests are numbered: `X-Request-Id`, and `X-Correlation-Id` unless the visitor gave one.
     #[serde(default, skip_serializing_if = "is_off")]
     pub request_ids: bool,

@@ -176,8 +176,8 @@ impl LiveRules {
         if rules.is_empty() {
             return None;
         }
-        let named = |key: &String| {
-            let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+        let named = |key: &model::SecretKey| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes());
             route.targets.iter().map(|target| (target.address, name(&key, target.address))).collect()
         };
         Some(Arc::new(Self {

@@ -154,7 +154,7 @@ fn rules(platform: &Platform, app: &db::routing::AppRoute) -> Result<Rules, DbEr
         body_bytes: said.body_size,
         connect_seconds: said.connect_timeout,
         response_seconds: said.response_timeout,
-        sticky: if said.sticky { Some(key()?.expose().to_owned()) } else { None },
+        sticky: if said.sticky { Some(key()?.expose().to_owned().into()) } else { None },
         request_ids: said.request_ids,
         request_start: said.request_start,
         access_log: said.access_log,

@@ -113,7 +113,7 @@ async fn an_app_takes_a_connection_in_the_time_that_its_owner_gives() {
 #[tokio::test]
 async fn visitors_stay_with_the_process_that_they_came_to() {
     let (one, two) = (Backend::saying("one").await, Backend::saying("two").await);
-    let sticky = || Rules { sticky: Some("a key".into()), ..Rules::default() };
+    let sticky = || Rules { sticky: Some("a key".to_owned().into()), ..Rules::default() };
     let router = ruling(&[one.address, two.address], sticky());
     let first = router.get("app.test", "/").await;
     let cookie = first.header("set-cookie").unwrap().to_owned();
@@ -143,7 +143,7 @@ async fn visitors_stay_with_the_process_that_they_came_to() {
 async fn a_visitor_whose_process_takes_no_connection_gets_another_one() {
     let alive = Backend::saying("alive").await;
     let dead = nobody().await;
-    let sticky = || Rules { sticky: Some("a key".into()), ..Rules::default() };
+    let sticky = || Rules { sticky: Some("a key".to_owned().into()), ..Rules::default() };
     let router = Router::start();
     router.serve(1, &[ruled(&[dead, alive.address], sticky())]);
     let mut cookie = String::new();
