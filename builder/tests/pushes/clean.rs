@@ -45,8 +45,14 @@ async fn nothing_stays_of_an_app_that_is_gone_even_if_it_went_while_we_were_away
     world.repository("hello").await.push().await.succeeded();
 }
 
-/// Makes a repository one that has seen many pushes.
-fn scatter(repository: &Path, number: usize) {
+/// Makes a repository one that has seen many pushes. The builder stands still meanwhile: it would take the lock and pack
+/// what is there so far, and what is written here takes no lock.
+fn scatter(world: &World, repository: &Path, number: usize) {
+    let signal = |name: &str| {
+        let id = world.process_id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    };
+    signal("-STOP");
     for part in 0..number {
         let mut git = Command::new("git");
         git.arg("--git-dir").arg(repository).args(["-c", "fastimport.unpackLimit=1", "fast-import", "--quiet"]);
@@ -59,6 +65,7 @@ fn scatter(repository: &Path, number: usize) {
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
         assert!(child.wait().unwrap().success());
     }
+    signal("-CONT");
 }
 
 fn packs(repository: &Path) -> usize {
@@ -72,7 +79,7 @@ async fn a_repository_of_many_pieces_is_packed_and_keeps_what_it_has() {
     let work = world.repository("hello").await;
     work.push().await.succeeded();
     let repository = world.data().join(format!("repositories/{}.git", id_of(&world, "hello")));
-    scatter(&repository, 30);
+    scatter(&world, &repository, 30);
     until("it is packed", || packs(&repository) == 1).await;
     until("its refs are packed", || repository.join("packed-refs").exists()).await;
     let fsck = Command::new("git").arg("--git-dir").arg(&repository).args(["fsck", "--full"]).output().unwrap();
@@ -91,7 +98,7 @@ async fn a_push_is_not_kept_waiting_by_a_packing() {
     work.push().await.succeeded();
     let repository = world.data().join(format!("repositories/{}.git", id_of(&world, "hello")));
     fs::write(holds.path().join("repository.packing"), "").unwrap();
-    scatter(&repository, 30);
+    scatter(&world, &repository, 30);
     until("it is being packed", || holds.path().join("repository.packing.reached").exists()).await;
     work.commit("next").await;
     work.push().await.succeeded().says_not("Another git push is ongoing");
