@@ -11,7 +11,7 @@ use std::{
 use futures_util::{StreamExt as _, stream::BoxStream};
 use paas_api::{AppName, ProcessType, ReleaseVersion};
 use paas_controller::{
-    domain::{healthcheck::Checks, instance::InstanceName, lifecycle::Hooks, limits::Limits},
+    domain::{healthcheck::Checks, instance::InstanceName, lifecycle::Hooks, limits::Limits, tags::Tags},
     scheduler::{
         AppKey, Command, Group, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, Template,
         docker::{DockerScheduler, SubnetPool},
@@ -122,6 +122,7 @@ impl Bench {
             environment,
             port: None,
             grace: Duration::from_secs(30),
+            tags: Tags::new(),
             limits: Limits::default(),
             hooks: Hooks::default(),
             checks: Checks::default(),
