@@ -14,15 +14,27 @@
 //! | `namespaces` | the app's namespace and what is always in it |
 //! | `instances` | groups as deployments, pods as instances |
 //! | `pods`, `events` | who is ready, who is in trouble, who is started again |
+//! | `one_off`, `remote` | processes that somebody takes part in |
+//! | `logs`, `collect` | what processes write |
+//! | `usage` | what they use |
+//! | `image`, `registry`, `layers` | what registries tell of images |
 
 mod cache;
 mod client;
+mod collect;
 mod events;
+mod image;
 mod instances;
 mod labels;
+mod layers;
+mod logs;
 mod namespaces;
 mod objects;
+mod one_off;
 mod pods;
+mod registry;
+mod remote;
+mod usage;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -113,6 +125,7 @@ struct Shared {
     /// Generations of deployments as we have applied them, by uid.
     applied: Mutex<HashMap<String, i64>>,
     policy_version: OnceCell<&'static str>,
+    images: image::Images,
     changes: broadcast::Sender<Uuid>,
     incidents: broadcast::Sender<Incident>,
     closed: CancellationToken,
@@ -214,6 +227,7 @@ impl KubernetesScheduler {
             ensured: Ensured::default(),
             applied: Mutex::default(),
             policy_version: OnceCell::new(),
+            images: image::Images::new(Vec::new()),
             changes: broadcast::Sender::new(CHANGES_KEPT),
             incidents: broadcast::Sender::new(CHANGES_KEPT),
             closed: closed.clone(),
@@ -276,37 +290,31 @@ impl Scheduler for KubernetesScheduler {
     }
 
     async fn logs(&self, app: Uuid, query: LogQuery) -> Result<BoxStream<'static, LogLine>, SchedulerError> {
-        let _ = (app, query);
-        Err(SchedulerError::Unavailable("logs".to_owned()))
+        logs::read(&self.shared, app, query).await
     }
 
     async fn output(&self, after: Ends) -> Result<BoxStream<'static, (Uuid, LogLine)>, SchedulerError> {
-        let _ = after;
-        Err(SchedulerError::Unavailable("output".to_owned()))
+        Ok(collect::output(&self.shared, after))
     }
 
     async fn run(&self, one_off: OneOff) -> Result<Attached, SchedulerError> {
-        let _ = one_off;
-        Err(SchedulerError::Unavailable("run".to_owned()))
+        one_off::run(&self.shared, one_off).await
     }
 
     async fn run_detached(&self, one_off: OneOff) -> Result<(), SchedulerError> {
-        let _ = one_off;
-        Err(SchedulerError::Unavailable("run".to_owned()))
+        one_off::run_detached(&self.shared, &one_off).await
     }
 
     async fn one_offs(&self) -> Result<Vec<ObservedOneOff>, SchedulerError> {
-        Ok(Vec::new())
+        one_off::list(&self.shared).await
     }
 
     async fn end_one_off(&self, app: Uuid, name: &InstanceName) -> Result<(), SchedulerError> {
-        let _ = (app, name);
-        Err(SchedulerError::Unavailable("run".to_owned()))
+        one_off::end(&self.shared, app, name).await
     }
 
     async fn resolve(&self, image: &str, credentials: Option<&Credentials>) -> Result<Image, SchedulerError> {
-        let _ = (image, credentials);
-        Err(SchedulerError::Unavailable("resolve".to_owned()))
+        image::resolve(&self.shared, image, credentials).await
     }
 
     async fn machines(&self) -> Result<Vec<Labels>, SchedulerError> {
@@ -328,7 +336,6 @@ impl Scheduler for KubernetesScheduler {
     }
 
     async fn usage(&self, app: Uuid) -> Result<BTreeMap<InstanceName, Usage>, SchedulerError> {
-        let _ = app;
-        Ok(BTreeMap::new())
+        usage::of_app(&self.shared, app).await
     }
 }

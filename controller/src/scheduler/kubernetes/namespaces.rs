@@ -42,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Ensured(Mutex<HashMap<Uuid, Parts>>);
 
 #[derive(Debug, Clone, Default)]
-struct Parts {
+pub(super) struct Parts {
     policy: Option<i64>,
     shown: Option<Option<Credentials>>,
     budgets: BTreeSet<ProcessType>,
@@ -68,6 +68,21 @@ impl Ensured {
 
 /// Makes sure that the app has its namespace and that everything is in it that a group needs.
 pub(super) async fn ensure(shared: &Shared, owner: &Owner<'_>, group: &Group) -> Result<(), SchedulerError> {
+    let mut parts = ensure_common(shared, owner, group.template.credentials.as_ref()).await?;
+    if !parts.budgets.contains(&group.process_type) {
+        apply_budget(shared, owner, &group.process_type).await?;
+        parts.budgets.insert(group.process_type.clone());
+        shared.ensured.set(owner.app.id, parts);
+    }
+    Ok(())
+}
+
+/// Makes sure that the app has its namespace and what every pod in it needs.
+pub(super) async fn ensure_common(
+    shared: &Shared,
+    owner: &Owner<'_>,
+    credentials: Option<&Credentials>,
+) -> Result<Parts, SchedulerError> {
     let app = owner.app.id;
     if is_amiss(shared, app).await? {
         shared.ensured.forget(app);
@@ -77,17 +92,12 @@ pub(super) async fn ensure(shared: &Shared, owner: &Owner<'_>, group: &Group) ->
         ensure_namespace(shared, owner).await?;
         parts.policy = Some(furnish(shared, owner).await?);
     }
-    let credentials = group.template.credentials.as_ref();
     if parts.shown.as_ref().is_none_or(|shown| credentials.is_some() && shown.as_ref() != credentials) {
         show(shared, owner, credentials).await?;
         parts.shown = Some(credentials.cloned());
     }
-    if !parts.budgets.contains(&group.process_type) {
-        apply_budget(shared, owner, &group.process_type).await?;
-        parts.budgets.insert(group.process_type.clone());
-    }
-    shared.ensured.set(app, parts);
-    Ok(())
+    shared.ensured.set(app, parts.clone());
+    Ok(parts)
 }
 
 /// Whether what an app's namespace holds has to be applied again.
