@@ -15,10 +15,7 @@ use futures_util::{
     stream::{self, BoxStream, SelectAll},
 };
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
-use kube::{
-    Api, Client, ResourceExt as _,
-    api::LogParams,
-};
+use kube::{Api, Client, ResourceExt as _, api::LogParams};
 use paas_api::{ProcessType, ReleaseVersion};
 use tokio::{
     sync::{broadcast, mpsc},
