@@ -83,7 +83,7 @@ imagePullSecrets:
 
 {{/* policy/v1 is there since Kubernetes 1.21. */}}
 {{- define "paas.pdbVersion" -}}
-{{- if .Capabilities.APIVersions.Has "policy/v1" -}}policy/v1{{- else -}}policy/v1beta1{{- end -}}
+{{- ternary "policy/v1" "policy/v1beta1" (semverCompare ">=1.21-0" .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 
 {{/* A peer of a network policy: a component's pods. Takes a dict of `root` and `component`. */}}

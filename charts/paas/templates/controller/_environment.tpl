@@ -22,6 +22,8 @@
   value: ssh://git@{{ include "paas.gitHost" . }}:{{ .Values.git.port }}
 - name: PAAS_REGISTRY
   value: {{ include "paas.registry" . | quote }}
+- name: PAAS_RESERVED_NAMES
+  value: {{ include "paas.reservedNames" . | quote }}
 - name: PAAS_REGISTRATION
   value: {{ .Values.controller.registration }}
 - name: PAAS_LOG_LIMIT
@@ -43,6 +45,8 @@
 {{- if not .Values.kubernetes.clusterWideRole }}
 - name: PAAS_KUBERNETES_ROLE
   value: {{ include "paas.clusterName" . }}-apps
+- name: PAAS_KUBERNETES_ACCOUNT
+  value: {{ .Release.Namespace }}:{{ include "paas.fullname" . }}-controller
 {{- end }}
 {{- include "paas.extraEnv" .Values.controller }}
 {{- end -}}
@@ -58,4 +62,14 @@
 - name: database
   mountPath: /run/paas/database
   readOnly: true
+{{- end -}}
+
+{{/* Names that no app may have: the platform's own, and one that would have the release's namespace. */}}
+{{- define "paas.reservedNames" -}}
+{{- $names := list "paas" "deis" "deis-builder" "deis-workflow-manager" "grafana" -}}
+{{- $prefix := .Values.kubernetes.namespacePrefix -}}
+{{- if and (hasPrefix $prefix .Release.Namespace) (ne $prefix .Release.Namespace) -}}
+{{- $names = append $names (trimPrefix $prefix .Release.Namespace) -}}
+{{- end -}}
+{{- join "," ($names | uniq) -}}
 {{- end -}}
