@@ -5,7 +5,6 @@
 
 mod helm;
 mod keys;
-mod product;
 mod rights;
 mod templates;
 mod values;
