@@ -82,18 +82,14 @@ pub(crate) fn render(arguments: &[&str]) -> anyhow::Result<Output> {
 /// A cluster; what was made in it goes when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    kubeconfig: PathBuf,
+    /// File that leads to it.
+    pub(crate) kubeconfig: PathBuf,
     namespaces: Vec<String>,
     /// Objects outside namespaces, as `kind/name`.
     objects: Vec<String>,
 }
 
 impl Cluster {
-    /// Where it is told how to reach it.
-    pub(crate) fn kubeconfig(&self) -> &Path {
-        &self.kubeconfig
-    }
-
     /// Calls a program of the cluster's.
     pub(crate) fn call(&self, name: &str, arguments: &[&str], input: &[u8]) -> anyhow::Result<Output> {
         let mut command = Command::new(program(name).with_context(|| format!("{name} is not installed"))?);

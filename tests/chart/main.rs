@@ -14,7 +14,6 @@ use std::process::ExitCode;
 use paas_tests::run_all;
 
 fn main() -> ExitCode {
-    let scenarios =
-        [templates::scenarios(), values::scenarios(), rights::scenarios(), keys::scenarios(), product::scenarios()];
+    let scenarios = [templates::scenarios(), values::scenarios(), rights::scenarios(), keys::scenarios()];
     run_all(scenarios.into_iter().flatten().collect())
 }
