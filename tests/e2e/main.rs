@@ -18,9 +18,12 @@ mod tour;
 
 use std::process::ExitCode;
 
-use paas_tests::{Scenario, run_all};
+use paas_tests::{Scenario, cluster, run_all};
 
 fn main() -> ExitCode {
+    if cluster::is_used() {
+        return run_all(on_kubernetes());
+    }
     let long = rollout::long::scenarios().into_iter().map(Scenario::long);
     let scenarios = [
         push::scenarios(),
@@ -37,4 +40,20 @@ fn main() -> ExitCode {
         crash::scenarios(),
     ];
     run_all(scenarios.into_iter().flatten().chain(long).collect())
+}
+
+/// What differs where a cluster runs the processes. The rest has nothing to do with them, or with Docker alone.
+fn on_kubernetes() -> Vec<Scenario> {
+    let scenarios = [
+        push::scenarios(),
+        tour::scenarios(),
+        commands::scenarios(),
+        concurrency::scenarios(),
+        load::scenarios(),
+        one_off::scenarios(),
+        rollout::scenarios(),
+        crash::scenarios(),
+    ];
+    let long = rollout::long::scenarios().into_iter().map(Scenario::long);
+    scenarios.into_iter().flatten().chain(long).collect()
 }

@@ -1,0 +1,79 @@
+//! The Kubernetes cluster that scenarios run on when they are told to, seen past the platform with its own client.
+//!
+//! `PAAS_TEST_SCHEDULER=kubernetes` has every platform of a test run its processes on the cluster that
+//! `PAAS_TEST_KUBECONFIG` leads to.
+
+use std::{env, ffi::OsString, process::Command};
+
+use anyhow::Context as _;
+
+use crate::{docker, succeed};
+
+/// Whether processes run on a cluster.
+pub fn is_used() -> bool {
+    env::var("PAAS_TEST_SCHEDULER").is_ok_and(|kind| kind == "kubernetes")
+}
+
+/// The file that leads to the cluster.
+fn kubeconfig() -> anyhow::Result<OsString> {
+    env::var_os("PAAS_TEST_KUBECONFIG").context("PAAS_TEST_KUBECONFIG names no cluster")
+}
+
+/// What a platform is told of it: nothing when processes run on Docker.
+pub(crate) fn environment() -> anyhow::Result<Vec<(String, OsString)>> {
+    if !is_used() {
+        return Ok(Vec::new());
+    }
+    // Apps of one name may be on several platforms at once.
+    let prefix = format!("e2e-{:08x}-", rand::random::<u32>());
+    Ok(vec![
+        ("PAAS_SCHEDULER".to_owned(), "kubernetes".into()),
+        ("PAAS_KUBECONFIG".to_owned(), kubeconfig()?),
+        ("PAAS_KUBERNETES_NAMESPACE_PREFIX".to_owned(), prefix.into()),
+    ])
+}
+
+/// What the cluster's own client prints.
+pub fn kubectl(arguments: &[&str]) -> anyhow::Result<String> {
+    let mut command = Command::new("kubectl");
+    command.arg("--kubeconfig").arg(kubeconfig()?).args(arguments);
+    succeed(&command.output().context("kubectl")?)
+}
+
+/// Names of the processes that an app has, those being stopped too: containers, or pods.
+pub fn processes_of(app: &str) -> anyhow::Result<Vec<String>> {
+    if !is_used() {
+        return docker::containers_of(app);
+    }
+    let selector = format!("paas.app-name={app}");
+    let listed = kubectl(&["get", "pods", "--all-namespaces", "--output", "name", "--selector", &selector])?;
+    Ok(listed.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The command lines that run in an app's processes.
+pub fn commands_of(app: &str) -> anyhow::Result<String> {
+    let mut commands = String::new();
+    if is_used() {
+        let selector = format!("paas.app-name={app}");
+        let columns = "custom-columns=:.metadata.namespace,:.metadata.name";
+        let listed = kubectl(&["get", "pods", "-A", "--no-headers", "--output", columns, "--selector", &selector])?;
+        for (namespace, pod) in listed.lines().filter_map(|line| line.trim().split_once(char::is_whitespace)) {
+            // One that has just ended runs nothing.
+            let told = kubectl(&["exec", "--namespace", namespace, pod.trim(), "--", "busybox", "ps"]);
+            commands.push_str(&told.unwrap_or_default());
+        }
+    } else {
+        for container in docker::containers_of(app)? {
+            commands.push_str(&String::from_utf8_lossy(&docker::run(&["top", &container])?.stdout));
+        }
+    }
+    Ok(commands)
+}
+
+/// Removes all that an installation has on the cluster.
+pub(crate) fn remove(installation: &str) {
+    if is_used() {
+        let selector = format!("paas.installation={installation}");
+        let _ = kubectl(&["delete", "namespaces", "--wait=false", "--selector", &selector]);
+    }
+}
