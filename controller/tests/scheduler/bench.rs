@@ -35,7 +35,8 @@ pub(crate) struct Bench {
     /// Of a Docker bench.
     pub(crate) installation: String,
     image: Option<Arc<TestImage>>,
-    cluster: Option<Cluster>,
+    /// Of a bench on a cluster.
+    pub(crate) cluster: Option<Cluster>,
 }
 
 /// What a process does, in the words of a shell and of the fake.

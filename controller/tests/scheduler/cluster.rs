@@ -32,7 +32,7 @@ static TOLD: Once = Once::new();
 /// A test's part of the cluster. What the test makes there goes with it.
 pub(crate) struct Cluster {
     kubeconfig: PathBuf,
-    prefix: String,
+    pub(crate) prefix: String,
     images: Arc<Images>,
     _turn: OwnedSemaphorePermit,
 }

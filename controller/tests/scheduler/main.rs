@@ -13,6 +13,7 @@ mod cluster;
 mod contract;
 mod docker;
 mod image;
+mod kubernetes;
 mod latency;
 mod private_registry;
 mod second_engine;

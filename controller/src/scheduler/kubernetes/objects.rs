@@ -392,3 +392,7 @@ fn bytes_text(bytes: u64) -> String {
 fn millis_text(millis: u64) -> String {
     if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{millis}m") }
 }
+
+#[cfg(test)]
+#[path = "objects_tests.rs"]
+mod tests;
