@@ -39,7 +39,7 @@ pub(super) struct Visitor {
     pub(super) forwarded: Forwarded,
     pub(super) activity: Arc<Activity>,
     /// Its place among the connections allowed at once.
-    _place: Rc<OwnedSemaphorePermit>,
+    place: Rc<OwnedSemaphorePermit>,
 }
 
 impl Visitor {
@@ -51,15 +51,22 @@ impl Visitor {
         activity: &Arc<Activity>,
         place: &Rc<OwnedSemaphorePermit>,
     ) -> Rc<Self> {
-        let address = address.ip().to_canonical();
-        let (protocol, port) =
-            if secure { ("https", HeaderValue::from(worker.https_port)) } else { ("http", worker.port.clone()) };
-        Rc::new(Self {
-            caller: Caller { address, secure },
-            forwarded: Forwarded { address: address_text(address), protocol: HeaderValue::from_static(protocol), port },
-            activity: Arc::clone(activity),
-            _place: Rc::clone(place),
-        })
+        let caller = Caller { address: address.ip().to_canonical(), secure };
+        let forwarded = forwarded(worker, caller, None);
+        Rc::new(Self { caller, forwarded, activity: Arc::clone(activity), place: Rc::clone(place) })
+    }
+
+    /// The visitor for whom this one asks: a proxy that is trusted. `port` is the one that the visitor sees.
+    pub(super) fn vouched_for(
+        &self,
+        worker: &Worker,
+        address: IpAddr,
+        secure: bool,
+        port: Option<HeaderValue>,
+    ) -> Rc<Self> {
+        let caller = Caller { address, secure };
+        let forwarded = forwarded(worker, caller, port);
+        Rc::new(Self { caller, forwarded, activity: Arc::clone(&self.activity), place: Rc::clone(&self.place) })
     }
 }
 
@@ -147,6 +154,12 @@ async fn guard(worker: Rc<Worker>, activity: Arc<Activity>, overdue: Alarm, stop
         }
     }
     overdue.ring();
+}
+
+fn forwarded(worker: &Worker, caller: Caller, port: Option<HeaderValue>) -> Forwarded {
+    let protocol = HeaderValue::from_static(if caller.secure { "https" } else { "http" });
+    let usual = || if caller.secure { HeaderValue::from(worker.https_port) } else { worker.port.clone() };
+    Forwarded { address: address_text(caller.address), protocol, port: port.unwrap_or_else(usual) }
 }
 
 fn address_text(address: IpAddr) -> HeaderValue {

@@ -5,6 +5,7 @@
 mod harness;
 mod hostile;
 mod hosts;
+mod many;
 mod program;
 mod publisher;
 mod retry;
@@ -13,3 +14,4 @@ mod secure;
 mod streaming;
 mod switch;
 mod upgrade;
+mod vouched;
