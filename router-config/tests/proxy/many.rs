@@ -81,8 +81,8 @@ async fn ten_thousand_hosts_come_and_change_without_a_failed_request_and_in_boun
         publisher.publish_table(&table(version, &certificates, target));
         let before = asked.load(Ordering::Relaxed);
         until("the table is served, and visitors were there", || {
-            let served = publisher.last().is_some_and(|(_, report)| report["version"] == version);
-            served && asked.load(Ordering::Relaxed) > before + 10
+            let is_served = publisher.last().is_some_and(|(_, report)| report["version"] == version);
+            is_served && asked.load(Ordering::Relaxed) > before + 10
         })
         .await;
         held.push(memory(program.id()));
