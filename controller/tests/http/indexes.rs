@@ -31,7 +31,7 @@ const MAY_READ_ALL: &[(&str, &str)] = &[
 ];
 
 /// Tables that stay small.
-const SMALL: &[&str] = &["installation", "routing", "routers", "acme_accounts"];
+const SMALL: &[&str] = &["installation", "routing", "routers", "acme_accounts", "own_certificates"];
 
 fn statements() -> Vec<(String, usize)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx");
