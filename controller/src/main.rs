@@ -123,8 +123,12 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
         Some(installation) => installation.clone(),
         None => db::installation(&pool).await?.to_string(),
     };
-    let engine =
-        scheduler::Settings { docker: settings.docker.clone(), installation, subnet_pool: settings.subnet_pool };
+    let engine = scheduler::Settings {
+        docker: settings.docker.clone(),
+        installation,
+        subnet_pool: settings.subnet_pool,
+        kubernetes: settings.kubernetes.clone(),
+    };
     let options = Options {
         domain: settings.domain.clone(),
         public_port: settings.public_port,
@@ -140,7 +144,7 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
     Ok(Platform {
         signals: Signals::listen(pool.clone()),
         pool,
-        scheduler: connect(settings.scheduler, &engine),
+        scheduler: connect(settings.scheduler, &engine).await?,
         journal: Journal::open(&settings.data, settings.log_limit).context("cannot keep logs in the data folder")?,
         seal: Arc::new(seal),
         options: Arc::new(options),

@@ -15,13 +15,14 @@ use url::Url;
 
 mod acme;
 mod deploy_hooks;
+mod kubernetes;
 
 pub use deploy_hooks::{DeployHooks, HookUrl};
 
 use crate::{
     deploy::acme::Authority,
     domain::autoscale::Pace,
-    scheduler::{Kind as SchedulerKind, docker::SubnetPool},
+    scheduler::{Kind as SchedulerKind, docker::SubnetPool, kubernetes::Settings as KubernetesSettings},
 };
 
 /// The flags as they come; [`Arguments::check`] makes settings of them.
@@ -55,7 +56,7 @@ pub struct Arguments {
     /// File that holds the token by which routers prove themselves.
     #[arg(long, env = "PAAS_ROUTER_TOKEN_FILE")]
     router_token_file: Option<PathBuf>,
-    /// What runs the processes: docker or fake.
+    /// What runs the processes: docker, kubernetes or fake.
     #[arg(long, env = "PAAS_SCHEDULER", default_value = "docker")]
     scheduler: String,
     /// Where the Docker engine is reached.
@@ -97,6 +98,8 @@ pub struct Arguments {
     /// Megabytes of log that are kept of each app.
     #[arg(long, env = "PAAS_LOG_LIMIT", default_value = "8", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     log_limit: u64,
+    #[command(flatten)]
+    kubernetes: kubernetes::Arguments,
     #[command(flatten)]
     acme: acme::Arguments,
     #[command(flatten)]
@@ -158,6 +161,8 @@ pub struct Settings {
     pub installation: Option<String>,
     /// Addresses that the networks of apps are cut from.
     pub subnet_pool: SubnetPool,
+    /// How the cluster is used.
+    pub kubernetes: KubernetesSettings,
     /// Who may register.
     pub registration: Registration,
     /// Registry that holds the platform's images.
@@ -254,7 +259,7 @@ impl Arguments {
             problems.key("router-token-file", "PAAS_ROUTER_TOKEN_FILE", self.router_token_file.as_deref());
         let scheduler = SchedulerKind::from_str(&self.scheduler, false).ok();
         if scheduler.is_none() {
-            problems.0.push(format!("--scheduler is {:?}, which is not docker or fake", self.scheduler));
+            problems.0.push(format!("--scheduler is {:?}, which is not docker, kubernetes or fake", self.scheduler));
         }
         let installation =
             self.installation.map(|id| problems.parse::<Installation>("installation", &id, INSTALLATION_IS));
@@ -267,6 +272,7 @@ impl Arguments {
             trusted_proxies.extend(problems.parse::<Network>("trusted-proxies", proxy, "an address or a network"));
         }
         let reserved_names = self.reserved_names.split(',').map(|name| name.trim().to_owned()).collect();
+        let kubernetes = self.kubernetes.check(&mut problems);
         let authority = self.acme.check(&mut problems);
         let deploy_hooks = self.deploy_hooks.check(&mut problems);
         let settings = || {
@@ -293,6 +299,7 @@ impl Arguments {
                 docker: self.docker,
                 installation: installation.flatten().map(|installation| installation.0),
                 subnet_pool: subnet_pool?,
+                kubernetes: kubernetes?,
                 registration: registration?,
                 registry: self.registry,
                 trusted_proxies,

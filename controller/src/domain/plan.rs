@@ -26,7 +26,8 @@ pub struct Situation {
     pub deployment: Option<Rollout>,
     /// Instances of the ledger, oldest first.
     pub instances: Vec<Instance>,
-    /// Groups of which the scheduler has instances that the ledger does not know.
+    /// Groups that the scheduler has to be told again: it has instances of them that the ledger does not know, or
+    /// somebody else has changed them.
     pub strangers: BTreeSet<(ProcessType, ReleaseVersion)>,
 }
 
