@@ -192,7 +192,7 @@ async fn whoever_comes_by_tls_finds_the_app_that_they_asked_for() -> anyhow::Res
 }
 
 /// Speaks through `openssl s_client`: the bytes, the host and an empty line; gives what was heard once it holds `wanted`.
-fn talk(platform: &Platform, host: &str, more: &[&str], head: &[u8], wanted: &[u8]) -> anyhow::Result<Vec<u8>> {
+fn talk(platform: &Platform, host: &str, more: &[&str], opening: &[u8], wanted: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut client = Command::new("timeout")
         .args(["60", "openssl", "s_client", "-quiet", "-connect", &platform.addresses.https.to_string()])
         .args(["-servername", host, "-alpn", "http/1.1"])
@@ -203,7 +203,7 @@ fn talk(platform: &Platform, host: &str, more: &[&str], head: &[u8], wanted: &[u
         .spawn()
         .context("openssl s_client")?;
     let mut said = client.stdin.take().context("stdin")?;
-    said.write_all(&[head, host.as_bytes(), b"\r\n\r\n"].concat())?;
+    said.write_all(&[opening, host.as_bytes(), b"\r\n\r\n"].concat())?;
     let mut heard = Vec::new();
     let mut answers = client.stdout.take().context("stdout")?;
     let mut piece = [0; 4096];
@@ -220,7 +220,7 @@ fn talk(platform: &Platform, host: &str, more: &[&str], head: &[u8], wanted: &[u
 
 /// A websocket by TLS: what is said comes back.
 fn websocket(platform: &Platform, host: &str) -> anyhow::Result<()> {
-    let head = b"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    let opening = b"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nHost: ";
     let mut client = Command::new("timeout")
         .args(["60", "openssl", "s_client", "-quiet", "-connect", &platform.addresses.https.to_string()])
@@ -232,7 +232,7 @@ fn websocket(platform: &Platform, host: &str) -> anyhow::Result<()> {
         .context("openssl s_client")?;
     let (mut said, mut answers) = (client.stdin.take().context("stdin")?, client.stdout.take().context("stdout")?);
     // The head, and in the same breath a text of two letters, masked with zeros (RFC 6455, 5.2).
-    said.write_all(&[&head[..], host.as_bytes(), b"\r\n\r\n\x81\x82\0\0\0\0hi"].concat())?;
+    said.write_all(&[&opening[..], host.as_bytes(), b"\r\n\r\n\x81\x82\0\0\0\0hi"].concat())?;
     let mut heard = Vec::new();
     let mut byte = [0];
     while !heard.ends_with(b"\r\n\r\n\x81\x02hi") {

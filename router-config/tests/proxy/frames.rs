@@ -95,11 +95,11 @@ impl Stranger {
 }
 
 async fn next_frame(heard: &mut ReadHalf<TlsStream<TcpStream>>) -> Option<Frame> {
-    let mut head = [0; 9];
-    heard.read_exact(&mut head).await.ok()?;
-    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    let mut start = [0; 9];
+    heard.read_exact(&mut start).await.ok()?;
+    let mut payload = vec![0; u32::from_be_bytes([0, start[0], start[1], start[2]]) as usize];
     heard.read_exact(&mut payload).await.ok()?;
-    Some((head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
+    Some((start[3], u32::from_be_bytes([start[5], start[6], start[7], start[8]]), payload))
 }
 
 /// Says this again and again until the router ends the connection, and gives its last word.
