@@ -3,7 +3,7 @@
 //! `PAAS_TEST_SCHEDULER=kubernetes` has every platform of a test run its processes on the cluster that
 //! `PAAS_TEST_KUBECONFIG` leads to.
 
-use std::{env, ffi::OsString, process::Command};
+use std::{env, process::Command};
 
 use anyhow::Context as _;
 
@@ -15,21 +15,24 @@ pub fn is_used() -> bool {
 }
 
 /// The file that leads to the cluster.
-fn kubeconfig() -> anyhow::Result<OsString> {
-    env::var_os("PAAS_TEST_KUBECONFIG").context("PAAS_TEST_KUBECONFIG names no cluster")
+fn kubeconfig() -> anyhow::Result<String> {
+    let path = env::var("PAAS_TEST_KUBECONFIG").ok().filter(|path| !path.is_empty());
+    path.context("PAAS_TEST_KUBECONFIG names no cluster")
 }
 
 /// What a platform is told of it: nothing when processes run on Docker.
-pub(crate) fn environment() -> anyhow::Result<Vec<(String, OsString)>> {
-    if !is_used() {
-        return Ok(Vec::new());
-    }
+pub(crate) fn environment() -> anyhow::Result<Vec<(String, String)>> {
+    if is_used() { environment_of_cluster() } else { Ok(Vec::new()) }
+}
+
+/// What a platform on the cluster is told.
+pub(crate) fn environment_of_cluster() -> anyhow::Result<Vec<(String, String)>> {
     // Apps of one name may be on several platforms at once.
     let prefix = format!("e2e-{:08x}-", rand::random::<u32>());
     Ok(vec![
-        ("PAAS_SCHEDULER".to_owned(), "kubernetes".into()),
+        ("PAAS_SCHEDULER".to_owned(), "kubernetes".to_owned()),
         ("PAAS_KUBECONFIG".to_owned(), kubeconfig()?),
-        ("PAAS_KUBERNETES_NAMESPACE_PREFIX".to_owned(), prefix.into()),
+        ("PAAS_KUBERNETES_NAMESPACE_PREFIX".to_owned(), prefix),
     ])
 }
 
@@ -68,6 +71,26 @@ pub fn commands_of(app: &str) -> anyhow::Result<String> {
         }
     }
     Ok(commands)
+}
+
+/// What memory the engine promises to an app's only process, and what it never gives more of, in bytes.
+pub fn memory_of(app: &str) -> anyhow::Result<[u64; 2]> {
+    let told = if is_used() {
+        let resources = "{.items[*].spec.containers[0].resources";
+        let output = format!("jsonpath={resources}.requests.memory}} {resources}.limits.memory}}");
+        kubectl(&["get", "pods", "-A", "--selector", &format!("paas.app-name={app}"), "--output", &output])?
+    } else {
+        let ids = docker::containers_of(app)?;
+        let fields = "{{.HostConfig.MemoryReservation}} {{.HostConfig.Memory}}";
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        succeed(&docker::run(&[&["inspect", "--format", fields], &ids[..]].concat())?)?
+    };
+    let bytes = |text: &str| match text.strip_suffix("Mi") {
+        Some(mebibytes) => mebibytes.parse::<u64>().map(|number| number << 20),
+        None => text.parse(),
+    };
+    let amounts = told.split_whitespace().map(bytes).collect::<Result<Vec<_>, _>>()?;
+    amounts.try_into().map_err(|_| anyhow::anyhow!("not one process: {told}"))
 }
 
 /// Removes all that an installation has on the cluster.
