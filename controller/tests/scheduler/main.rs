@@ -15,4 +15,5 @@ mod docker;
 mod image;
 mod latency;
 mod private_registry;
+mod registries;
 mod second_engine;

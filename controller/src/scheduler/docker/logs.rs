@@ -1,10 +1,6 @@
 //! The output of an app's processes, merged.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bollard::{Docker, container::LogOutput, query_parameters::LogsOptionsBuilder};
 use chrono::{DateTime, Utc};

@@ -124,7 +124,12 @@ impl Images {
         Self { registries: Registries::new(plain), known: Mutex::default(), reads }
     }
 
-    async fn look(&self, repository: &Repository<'_>, mut manifest: Manifest, client: &Client) -> Result<Image, SchedulerError> {
+    async fn look(
+        &self,
+        repository: &Repository<'_>,
+        mut manifest: Manifest,
+        client: &Client,
+    ) -> Result<Image, SchedulerError> {
         if let Some(variants) = manifest.manifests.take() {
             let architectures = architectures(client).await?;
             let fits = |variant: &Variant| {
@@ -258,11 +263,7 @@ async fn manifest(repository: &Repository<'_>, version: &str) -> Result<(Digest,
     Ok((found, manifest))
 }
 
-fn parse<T: DeserializeOwned>(
-    repository: &Repository<'_>,
-    bytes: &[u8],
-    wanted: &Digest,
-) -> Result<T, SchedulerError> {
+fn parse<T: DeserializeOwned>(repository: &Repository<'_>, bytes: &[u8], wanted: &Digest) -> Result<T, SchedulerError> {
     if hex::encode(digest(&SHA256, bytes)) != wanted.0 {
         return Err(repository.refused(&format!("what its registry gives for {wanted} is something else")));
     }

@@ -15,10 +15,7 @@ use futures_util::{
     stream::{self, BoxStream, SelectAll},
 };
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
-use kube::{
-    Api, Client, ResourceExt as _,
-    api::LogParams,
-};
+use kube::{Api, Client, ResourceExt as _, api::LogParams};
 use paas_api::{ProcessType, ReleaseVersion};
 use tokio::{
     sync::{broadcast, mpsc},
@@ -30,6 +27,7 @@ use uuid::Uuid;
 use super::{
     Shared,
     client::{bounded, explain, status},
+    instances,
     labels::{self, ONE_OFF},
     objects::CONTAINER,
     pods,
@@ -148,8 +146,28 @@ pub(super) async fn read(
 }
 
 async fn wanted(shared: &Shared, app: Uuid, query: &LogQuery) -> Result<Vec<Source>, SchedulerError> {
-    let pods = shared.pods.of_app(app).await?;
+    let mut pods = shared.pods.of_app(app).await?;
+    if name_bearers(shared, &pods).await {
+        pods = shared.pods.of_app(app).await?;
+    }
     Ok(pods.iter().filter_map(|pod| Source::of(pod, query.instance.as_ref())).collect())
+}
+
+/// Has those apps' pods named that have some without a name: a log is an instance's. Says whether there were any.
+pub(super) async fn name_bearers(shared: &Shared, pods: &[Arc<Pod>]) -> bool {
+    let nameless = |pod: &&Arc<Pod>| {
+        !labels::is_one_off(pod)
+            && pods::is_alive(pod)
+            && pods::process(pod).is_some()
+            && labels::instance(pod).is_none()
+    };
+    let apps: HashSet<Uuid> = pods.iter().filter(nameless).filter_map(|pod| labels::app(&pod.metadata)).collect();
+    for app in &apps {
+        if let Err(error) = instances::observe(shared, *app).await {
+            tracing::debug!(%error, "an app's pods have no names yet");
+        }
+    }
+    !apps.is_empty()
 }
 
 /// Goes on with new lines until the reader or the scheduler goes away.

@@ -18,7 +18,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, LogParams, PostParams},
+    api::{DeleteParams, ListParams, LogParams, PostParams},
 };
 use paas_api::ProcessType;
 use tokio::{
@@ -571,14 +571,16 @@ impl Speaker {
     }
 }
 
-/// Every one-off of the installation.
+/// Every one-off of the installation, as the cluster has it now: what another controller has ended is not told of any more.
 pub(super) async fn list(shared: &Shared) -> Result<Vec<ObservedOneOff>, SchedulerError> {
-    let pods = shared.pods.all().await?;
-    let shown = |pod: &Arc<Pod>| {
+    let api: Api<Pod> = Api::all(shared.client.clone());
+    let ours = ListParams::default().labels(&format!("{},{ONE_OFF}", labels::selector(&shared.installation)));
+    let pods = bounded(api.list(&ours)).await.map_err(explain)?.items;
+    let shown = |pod: &Pod| {
         let app = labels::app(&pod.metadata)?;
         Some(ObservedOneOff { app, name: labels::instance(pod)?, exit: exit_of(pod) })
     };
-    let found = pods.iter().filter(|pod| labels::is_one_off(pod)).filter_map(shown).collect();
+    let found = pods.iter().filter_map(shown).collect();
     sweep(shared, &pods).await;
     Ok(found)
 }
@@ -596,7 +598,7 @@ pub(super) async fn end(shared: &Shared, app: Uuid, name: &InstanceName) -> Resu
 
 /// Removes attended one-offs that a killed controller has left behind: the cluster has ended them by their deadline, which
 /// is later than any controller would have.
-async fn sweep(shared: &Shared, pods: &[Arc<Pod>]) {
+async fn sweep(shared: &Shared, pods: &[Pod]) {
     for pod in pods {
         let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
         let attended = pod.labels().get(ONE_OFF).is_some_and(|kind| kind == "attended");

@@ -360,11 +360,8 @@ mod tests {
     async fn credentials_are_shown_to_their_own_host_only() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let registries = Registries::default();
-        let credentials = |host: &str| Credentials {
-            host: host.to_owned(),
-            username: "ann".into(),
-            password: "secret".into(),
-        };
+        let credentials =
+            |host: &str| Credentials { host: host.to_owned(), username: "ann".into(), password: "secret".into() };
         for (host, named, shown) in [
             ("registry.example.test", "registry.example.test/web", true),
             ("registry.example.test", "registry.example.test:5000/web", false),

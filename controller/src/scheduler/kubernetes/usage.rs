@@ -61,12 +61,14 @@ pub(super) async fn of_app(shared: &Shared, app: Uuid) -> Result<BTreeMap<Instan
             Some(((metadata.namespace.clone()?, metadata.name.clone()?), labels::instance(pod)?))
         })
         .collect();
-    let namespaces: std::collections::BTreeSet<&str> = bearers.keys().map(|(namespace, _)| namespace.as_str()).collect();
+    let namespaces: std::collections::BTreeSet<&str> =
+        bearers.keys().map(|(namespace, _)| namespace.as_str()).collect();
     let mut usage = BTreeMap::new();
     for namespace in namespaces {
         let of_app = format!("{APP}%3D{app},%21{ONE_OFF}");
         let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods?labelSelector={of_app}");
-        let request = Request::get(path).body(Vec::new()).map_err(|error| SchedulerError::Refused(error.to_string()))?;
+        let request =
+            Request::get(path).body(Vec::new()).map_err(|error| SchedulerError::Refused(error.to_string()))?;
         let list: List = match bounded(shared.client.request(request)).await {
             Ok(list) => list,
             // 503: it is known, and what provides it is not there.
