@@ -41,6 +41,13 @@ pub struct Arguments {
     /// Folder of what is not in Postgres: the key that seals secrets.
     #[arg(long, env = "PAAS_DATA")]
     data: Option<PathBuf>,
+    /// File of the key that seals secrets, where several controllers share it; one in the data folder when not given.
+    #[arg(long, env = "PAAS_SEAL_KEY_FILE")]
+    seal_key_file: Option<PathBuf>,
+    /// Who brings the database's schema up to date: this controller at its start (`serve`), this process, which ends then
+    /// (`only`), or somebody else before it (`check`).
+    #[arg(long, env = "PAAS_MIGRATE", default_value = "serve")]
+    migrate: String,
     /// Domain under which apps get their names.
     #[arg(long, env = "PAAS_DOMAIN", default_value = "localhost")]
     domain: String,
@@ -120,6 +127,17 @@ pub enum Registration {
     Disabled,
 }
 
+/// Who brings the database's schema up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migrate {
+    /// This controller, before it serves.
+    Serve,
+    /// This process, which ends when that is done.
+    Only,
+    /// Somebody else has done it.
+    Check,
+}
+
 /// Settings that hold.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -143,6 +161,10 @@ pub struct Settings {
     pub database: PgConnectOptions,
     /// Folder of what is not in Postgres.
     pub data: PathBuf,
+    /// File of the key that seals secrets, when it is not in that folder.
+    pub seal_key_file: Option<PathBuf>,
+    /// Who brings the database's schema up to date.
+    pub migrate: Migrate,
     /// Domain under which apps get their names.
     pub domain: String,
     /// Port of the router as visitors see it.
@@ -249,6 +271,7 @@ impl Arguments {
         let listen = problems.parse("listen", &self.listen, "an address with a port, such as 127.0.0.1:8000");
         let database = problems.database(self.database_url, self.database_url_file.as_deref());
         let data = problems.there("data", "PAAS_DATA", self.data);
+        let migrate = problems.parse("migrate", &self.migrate, "serve, only or check");
         let domain =
             problems.parse::<Domain>("domain", &self.domain, "a domain in lower case, such as apps.example.com");
         let public_port = problems.parse("public-port", &self.public_port, "a port");
@@ -290,6 +313,8 @@ impl Arguments {
                 deploy_hooks,
                 database: database?,
                 data: data?,
+                seal_key_file: self.seal_key_file,
+                migrate: migrate?,
                 domain: domain?.0,
                 public_port: public_port?,
                 git_url: git_url?,
@@ -357,6 +382,18 @@ impl FromStr for Registration {
             "enabled" => Ok(Self::Enabled),
             "admin_only" => Ok(Self::AdminOnly),
             "disabled" => Ok(Self::Disabled),
+            _ => Err(()),
+        }
+    }
+}
+
+impl FromStr for Migrate {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "serve" => Ok(Self::Serve),
+            "only" => Ok(Self::Only),
+            "check" => Ok(Self::Check),
             _ => Err(()),
         }
     }
