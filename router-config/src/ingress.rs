@@ -5,6 +5,7 @@
 //! cannot be said is left out, and told.
 
 use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use serde_json::{Map, Value, json};
 
@@ -91,6 +92,9 @@ pub fn render(place: &Place<'_>, route: &Route, certificates: &[Certificate]) ->
             Controller::Traefik => {
                 left_out.extend(unsaid_to_traefik(route));
                 traefik(place, route, &hosts, tls, &mut objects);
+            }
+            Controller::Other if !route.whitelist.is_empty() => {
+                left_out.push("the app as a whole: this Ingress controller cannot be told of its whitelist".to_owned());
             }
             Controller::Other => {
                 left_out.extend(unsaid(route));
@@ -216,11 +220,11 @@ fn nginx(route: &Route) -> Map<String, Value> {
     say("ssl-redirect", route.https_only.to_string());
     say("force-ssl-redirect", route.https_only.to_string());
     // 0: however large.
-    say("proxy-body-size", rules.body_bytes.map_or(0, |bytes| bytes.get()).to_string());
+    say("proxy-body-size", rules.body_bytes.map_or(0, NonZeroU64::get).to_string());
     say("proxy-request-buffering", "off".to_owned());
     say("proxy-buffering", "off".to_owned());
-    say("proxy-connect-timeout", rules.connect_seconds.map_or(CONNECT_SECONDS, |one| one.get()).to_string());
-    let silence = rules.response_seconds.map_or(RESPONSE_SECONDS, |seconds| seconds.get()).to_string();
+    say("proxy-connect-timeout", rules.connect_seconds.map_or(CONNECT_SECONDS, NonZeroU32::get).to_string());
+    let silence = rules.response_seconds.map_or(RESPONSE_SECONDS, NonZeroU32::get).to_string();
     say("proxy-read-timeout", silence.clone());
     say("proxy-send-timeout", silence);
     say("enable-access-log", rules.access_log.to_string());
@@ -328,7 +332,6 @@ fn unsaid(route: &Route) -> Vec<String> {
     let more = asked([
         (route.https_only, "the way to TLS for those who come without"),
         (route.hsts.is_some(), "what browsers are to remember (HSTS)"),
-        (!route.whitelist.is_empty(), "the whitelist"),
         (rules.body_bytes.is_some(), "the limit of bodies"),
         (rules.connect_seconds.is_some() || rules.response_seconds.is_some(), "its limits of time"),
         (rules.sticky.is_some(), "visitors that stay with a process"),
@@ -418,7 +421,15 @@ mod tests {
         ];
         snapshot("demanding_nginx", &rendered(Controller::Nginx, &demanding(), &certificates));
         snapshot("demanding_traefik", &rendered(Controller::Traefik, &demanding(), &certificates));
-        snapshot("demanding_other", &rendered(Controller::Other, &demanding(), &certificates));
+        let open = Route { whitelist: Vec::new(), ..demanding() };
+        snapshot("demanding_other", &rendered(Controller::Other, &open, &certificates));
+    }
+
+    #[test]
+    fn who_may_not_visit_is_not_let_in_where_it_cannot_be_said() {
+        let rendering = rendered(Controller::Other, &demanding(), &[]);
+        assert!(rendering.objects.iter().all(|object| object["kind"] != "Ingress"));
+        assert!(rendering.left_out.iter().any(|words| words.contains("whitelist")), "{:?}", rendering.left_out);
     }
 
     #[test]

@@ -30,7 +30,12 @@ async fn scheduler() -> KubernetesScheduler {
         "users": [{"name": "x", "user": {}}],
         "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}]}"#;
     fs::write(&file, nowhere).unwrap();
-    let settings = Settings { kubeconfig: Some(file), namespace_prefix: "test-".to_owned(), role: None };
+    let settings = Settings {
+        kubeconfig: Some(file),
+        namespace_prefix: "test-".to_owned(),
+        plain_registries: Vec::new(),
+        role: None,
+    };
     KubernetesScheduler::new(settings, "test").await.unwrap()
 }
 

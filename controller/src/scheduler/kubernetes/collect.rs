@@ -18,7 +18,8 @@ use uuid::Uuid;
 
 use super::{
     Shared,
-    logs::{Piece, Reading, Source, name_bearers},
+    lines::Source,
+    logs::{Piece, Reading, name_bearers},
 };
 use crate::scheduler::{Ends, LogLine};
 

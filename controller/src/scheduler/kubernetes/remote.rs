@@ -51,10 +51,12 @@ const ERRORS: u32 = 7;
 const SIZES: u32 = 9;
 
 /// Kinds of control frames.
-const SYN_STREAM: u16 = 1;
-const RST_STREAM: u16 = 3;
-const PING: u16 = 6;
-const GOAWAY: u16 = 7;
+const SYN_STREAM: u32 = 1;
+const RST_STREAM: u32 = 3;
+const PING: u32 = 6;
+const GOAWAY: u32 = 7;
+/// What marks them, with the version of the protocol.
+const CONTROL: u32 = 0x8003_0000;
 /// On the last frame of a stream.
 const FIN: u8 = 1;
 
@@ -177,8 +179,7 @@ fn openings(wish: &Wish<'_>) -> Bytes {
             headers.put_slice(text.as_bytes());
         }
         let headers = unpacked(&headers, number == STATUS);
-        frames.put_u16(0x8003);
-        frames.put_u16(SYN_STREAM);
+        frames.put_u32(CONTROL | SYN_STREAM);
         frames.put_u32(u32::try_from(headers.len() + 10).unwrap_or_default());
         frames.put_u32(number);
         frames.put_u32(0);
@@ -207,15 +208,14 @@ fn unpacked(headers: &[u8], first: bool) -> BytesMut {
 fn data(number: u32, flags: u8, bytes: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(bytes.len() + 8);
     frame.put_u32(number);
-    frame.put_u32(u32::from(flags) << 24 | u32::try_from(bytes.len()).unwrap_or_default());
+    frame.put_u32((u32::from(flags) << 24) | u32::try_from(bytes.len()).unwrap_or_default());
     frame.put_slice(bytes);
     frame.freeze()
 }
 
 fn ping(number: u32) -> Bytes {
     let mut frame = BytesMut::with_capacity(12);
-    frame.put_u16(0x8003);
-    frame.put_u16(PING);
+    frame.put_u32(CONTROL | PING);
     frame.put_u32(4);
     frame.put_u32(number);
     frame.freeze()
@@ -346,18 +346,16 @@ impl Reader {
     /// Reads up to the data of the next frame that has any to it; says whether there is one.
     async fn head(&mut self) -> io::Result<bool> {
         loop {
-            let mut head = [0; 8];
-            match self.remote.reader.read_exact(&mut head).await {
-                Ok(_) => {}
+            let first = match self.remote.reader.read_u32().await {
+                Ok(first) => first,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
                 Err(error) => return Err(error),
-            }
-            let [a, b, c, d, flags, length @ ..] = head;
-            let [x, y, z] = length;
-            let length = u32::from_be_bytes([0, x, y, z]) as usize;
-            if a & 0x80 == 0 {
-                self.stream = u32::from_be_bytes([a, b, c, d]);
-                self.last = flags & FIN != 0;
+            };
+            let second = self.remote.reader.read_u32().await?;
+            let length = usize::try_from(second & 0x00ff_ffff).unwrap_or(usize::MAX);
+            if first & 0x8000_0000 == 0 {
+                self.stream = first;
+                self.last = (second >> 24) & u32::from(FIN) != 0;
                 self.left = length;
                 return Ok(true);
             }
@@ -367,7 +365,7 @@ impl Reader {
             let mut body = vec![0; length];
             self.remote.reader.read_exact(&mut body).await?;
             let number = body.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
-            match u16::from_be_bytes([c, d]) {
+            match first & 0xffff {
                 // The other side counts with even numbers. Who does not listen need not be answered.
                 PING if number.is_some_and(|number| number % 2 == 0) => {
                     drop(self.remote.frames.try_send(ping(number.unwrap_or_default())));
