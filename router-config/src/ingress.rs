@@ -242,7 +242,7 @@ fn nginx(route: &Route) -> Map<String, Value> {
 /// Traefik serves a host by TLS alone where its Ingress has certificates: there is one Ingress for each way to come.
 fn traefik(place: &Place<'_>, route: &Route, hosts: &[&Host], tls: Vec<Value>, objects: &mut Vec<Value>) {
     let mut always = Vec::new();
-    let mut add = |name: &str, spec: Value, objects: &mut Vec<Value>| {
+    let add = |name: &str, spec: Value, objects: &mut Vec<Value>| {
         let name = format!("{}-{name}", place.name);
         let reference = format!("{}-{name}@kubernetescrd", place.namespace);
         objects.push(json!({
