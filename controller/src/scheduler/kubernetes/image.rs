@@ -91,7 +91,7 @@ struct Config {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Settings {
-    exposed_ports: Option<HashMap<String, serde::de::IgnoredAny>>,
+    exposed_ports: Option<HashMap<String, serde_json::Value>>,
 }
 
 /// A SHA-256 in hex.

@@ -50,7 +50,9 @@ pub(super) async fn read(
     let mut newest = Newest::new(query.lines);
     if query.lines == 0 {
         let now = Utc::now();
-        sources.iter().for_each(|source| reading.note(&source.uid, now));
+        for source in &sources {
+            reading.note(&source.uid, now);
+        }
     } else {
         let client = &shared.client;
         let tail = i64::try_from(query.lines).ok();

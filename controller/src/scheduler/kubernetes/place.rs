@@ -75,14 +75,12 @@ impl Place {
             }
             pods::has_ended(pod).then(|| Err("the cluster has ended it".to_owned()))
         });
-        match timeout(START_LIMIT, started).await {
-            Ok(started) => started.map_err(SchedulerError::Unavailable),
-            Err(_) => {
-                let why = trouble.unwrap_or_else(|| "the cluster does not say why".to_owned());
-                let minutes = START_LIMIT.as_secs() / 60;
-                Err(SchedulerError::Unavailable(format!("its pod did not start within {minutes} minutes: {why}")))
-            }
+        if let Ok(started) = timeout(START_LIMIT, started).await {
+            return started.map_err(SchedulerError::Unavailable);
         }
+        let why = trouble.unwrap_or_else(|| "the cluster does not say why".to_owned());
+        let minutes = START_LIMIT.as_secs() / 60;
+        Err(SchedulerError::Unavailable(format!("its pod did not start within {minutes} minutes: {why}")))
     }
 
     /// How its process ended; none when it is not known any more.

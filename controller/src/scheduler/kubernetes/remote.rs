@@ -1,6 +1,6 @@
 //! Streams to a process in a pod: running a command in its container, or listening to the one that runs.
 //!
-//! Spoken is SPDY/3.1, as between the API server and its kubelets in every version. The protocol over WebSockets can say
+//! Spoken is SPDY/3.1, as between the API server and its kubelets in every version. The protocol over web sockets can say
 //! that the input has ended only since 1.30; before, the only way was to hang up, which loses what the process has yet to
 //! write. Of SPDY there is what this takes: streams are opened by us, headers are sent unpacked and never read, nobody
 //! reckons with windows.
@@ -136,8 +136,8 @@ async fn ask(client: &Client, wish: &Wish<'_>) -> Result<Remote, SchedulerError>
     let (reader, mut writer) = split(TokioIo::new(upgraded));
     writer.write_all(&openings(wish)).await.map_err(away)?;
     let (frames, waiting) = mpsc::channel(FRAMES_IN_FLIGHT);
-    let writing = AbortOnDropHandle::new(tokio::spawn(write(writer, waiting)));
-    Ok(Remote { frames, reader: Box::new(reader), _writing: writing })
+    let task = AbortOnDropHandle::new(tokio::spawn(write(writer, waiting)));
+    Ok(Remote { frames, reader: Box::new(reader), _writing: task })
 }
 
 fn target(wish: &Wish<'_>) -> String {
