@@ -20,6 +20,10 @@ pub(super) struct Arguments {
     /// What the names of apps' namespaces begin with.
     #[arg(long, env = "PAAS_KUBERNETES_NAMESPACE_PREFIX", default_value = "paas-")]
     kubernetes_namespace_prefix: String,
+    /// Registries that are spoken to without TLS, separated by commas, as `host` or `host:port`. Those on this machine are in
+    /// any case; the cluster's machines must know them, too.
+    #[arg(long, env = "PAAS_KUBERNETES_PLAIN_REGISTRIES", value_delimiter = ',')]
+    kubernetes_plain_registries: Vec<String>,
     /// `ClusterRole` that the platform binds to its own account in every app's namespace. Without it, the account is
     /// supposed to have all rights that it needs everywhere.
     #[arg(long, env = "PAAS_KUBERNETES_ROLE", requires = "kubernetes_account")]
@@ -56,6 +60,8 @@ impl Arguments {
             },
             (Some(_), None) => return problems.there("kubernetes-account", "PAAS_KUBERNETES_ACCOUNT", None),
         };
-        Some(Settings { kubeconfig: self.kubeconfig, namespace_prefix: prefix, role })
+        let plain = self.kubernetes_plain_registries.into_iter().map(|host| host.trim().to_owned());
+        let plain_registries = plain.filter(|host| !host.is_empty()).collect();
+        Some(Settings { kubeconfig: self.kubeconfig, namespace_prefix: prefix, plain_registries, role })
     }
 }

@@ -57,8 +57,12 @@ impl Cluster {
 
     /// A controller's scheduler.
     pub(crate) async fn controller(&self, installation: &str) -> Arc<KubernetesScheduler> {
-        let settings =
-            Settings { kubeconfig: Some(self.kubeconfig.clone()), namespace_prefix: self.prefix.clone(), role: None };
+        let settings = Settings {
+            kubeconfig: Some(self.kubeconfig.clone()),
+            namespace_prefix: self.prefix.clone(),
+            plain_registries: Vec::new(),
+            role: None,
+        };
         Arc::new(KubernetesScheduler::new(settings, installation).await.unwrap())
     }
 

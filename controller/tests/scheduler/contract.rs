@@ -227,7 +227,8 @@ async fn a_process_that_crashes_is_counted_told_about_and_started_again(bench: B
     .await;
     assert_eq!(seen.last_exit, Some(Exit { code: 3, out_of_memory: false }));
     let log = bench.log(100, Some(name)).await;
-    assert!(log.len() >= 2 && log.iter().all(|line| line == "last words"), "{log:?}");
+    // A cluster keeps what the last one or two of its containers have written.
+    assert!(!log.is_empty() && log.iter().all(|line| line == "last words"), "{log:?}");
 }
 
 async fn a_process_that_goes_beyond_its_memory_is_killed(bench: Bench) {

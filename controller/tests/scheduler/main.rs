@@ -16,4 +16,5 @@ mod image;
 mod kubernetes;
 mod latency;
 mod private_registry;
+mod registries;
 mod second_engine;

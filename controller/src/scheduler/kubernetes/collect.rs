@@ -18,7 +18,8 @@ use uuid::Uuid;
 
 use super::{
     Shared,
-    logs::{Piece, Reading, Source},
+    lines::Source,
+    logs::{Piece, Reading, name_bearers},
 };
 use crate::scheduler::{Ends, LogLine};
 
@@ -75,7 +76,11 @@ async fn look(
     reading: &mut Reading,
     streams: &mut SelectAll<BoxStream<'static, Piece>>,
 ) {
-    let Ok(pods) = shared.pods.all().await else { return };
+    let Ok(mut pods) = shared.pods.all().await else { return };
+    if name_bearers(shared, &pods).await {
+        let Ok(named) = shared.pods.all().await else { return };
+        pods = named;
+    }
     let sources = pods.iter().filter_map(|pod| Source::of(pod, None)).collect();
     streams.extend(reading.begin(&shared.client, sources, |source| after.get(&source.instance).copied()));
 }

@@ -91,7 +91,7 @@ struct Config {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Settings {
-    exposed_ports: Option<HashMap<String, serde::de::IgnoredAny>>,
+    exposed_ports: Option<HashMap<String, serde_json::Value>>,
 }
 
 /// A SHA-256 in hex.
@@ -258,7 +258,7 @@ fn name(reference: &str) -> &str {
 async fn manifest(repository: &Repository<'_>, version: &str) -> Result<(Digest, Manifest), SchedulerError> {
     let bytes = repository.manifest(version, LARGEST_MANIFEST).await?;
     let found = Digest(hex::encode(digest(&SHA256, &bytes)));
-    let wanted = Digest::try_from(version.to_owned()).ok().unwrap_or_else(|| found.clone());
+    let wanted = Digest::try_from(version.to_owned()).unwrap_or_else(|_| found.clone());
     let manifest = parse(repository, &bytes, &wanted)?;
     Ok((found, manifest))
 }

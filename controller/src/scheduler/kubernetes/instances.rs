@@ -57,7 +57,7 @@ pub(super) async fn apply(shared: &Shared, group: &Group) -> Result<(), Schedule
     let namespace = shared.settings.namespace(&group.app);
     let owner = Owner { installation: &shared.installation, app: &group.app, namespace: &namespace };
     if existing.is_none() {
-        // IMAGE
+        super::image::demand(shared, &group.template.image, group.template.credentials.as_ref()).await?;
     }
     namespaces::ensure(shared, &owner, group).await?;
     apply_environment(shared, &owner, group).await?;

@@ -1,6 +1,7 @@
 //! What lies in an image's folders of programs: each layer's part of them, and the layers laid upon each other.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet, VecDeque},
     io::{self, BufRead, BufReader, Read},
 };
@@ -123,7 +124,7 @@ impl Layer {
                 continue;
             }
             let name = long_name.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
-            let link = long_link.take().or_else(|| entry.header().link_name_bytes().map(|link| link.into_owned()));
+            let link = long_link.take().or_else(|| entry.header().link_name_bytes().map(Cow::into_owned));
             if matches!(kind, EntryType::XGlobalHeader) {
                 continue;
             }

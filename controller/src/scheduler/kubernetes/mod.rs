@@ -14,11 +14,13 @@
 //! | `namespaces` | the app's namespace and what is always in it |
 //! | `instances` | groups as deployments, pods as instances |
 //! | `pods`, `events` | who is ready, who is in trouble, who is started again |
-//! | `one_off`, `remote` | processes that somebody takes part in |
-//! | `logs`, `collect` | what processes write |
+//! | `one_off`, `place` | one-off processes and their pods |
+//! | `attended`, `speaker`, `remote` | processes that somebody takes part in |
+//! | `lines`, `logs`, `collect` | what processes write |
 //! | `usage` | what they use |
 //! | `image`, `registry`, `layers` | what registries tell of images |
 
+mod attended;
 mod cache;
 mod client;
 mod collect;
@@ -27,13 +29,16 @@ mod image;
 mod instances;
 mod labels;
 mod layers;
+mod lines;
 mod logs;
 mod namespaces;
 mod objects;
 mod one_off;
+mod place;
 mod pods;
 mod registry;
 mod remote;
+mod speaker;
 mod usage;
 
 use std::{
@@ -85,6 +90,8 @@ pub struct Settings {
     pub kubeconfig: Option<PathBuf>,
     /// What the names of apps' namespaces begin with.
     pub namespace_prefix: String,
+    /// Registries, with their port if there is one, that are spoken to without TLS, as those on this machine are.
+    pub plain_registries: Vec<String>,
     /// A ClusterRole that the platform binds to itself in every app's namespace, and the account that it has, as
     /// `namespace:name`; without it, it is supposed to have all rights that it needs everywhere.
     pub role: Option<(String, Account)>,
@@ -217,6 +224,7 @@ impl KubernetesScheduler {
         let closed = CancellationToken::new();
         let shared = Arc::new(Shared {
             client: client::connect(settings.kubeconfig.as_deref()).await?,
+            images: image::Images::new(settings.plain_registries.clone()),
             settings,
             installation: installation.to_owned(),
             pods: Cache::default(),
@@ -227,7 +235,6 @@ impl KubernetesScheduler {
             ensured: Ensured::default(),
             applied: Mutex::default(),
             policy_version: OnceCell::new(),
-            images: image::Images::new(Vec::new()),
             changes: broadcast::Sender::new(CHANGES_KEPT),
             incidents: broadcast::Sender::new(CHANGES_KEPT),
             closed: closed.clone(),

@@ -1,6 +1,6 @@
 //! Streams to a process in a pod: running a command in its container, or listening to the one that runs.
 //!
-//! Spoken is SPDY/3.1, as between the API server and its kubelets in every version. The protocol over WebSockets can say
+//! Spoken is SPDY/3.1, as between the API server and its kubelets in every version. The protocol over web sockets can say
 //! that the input has ended only since 1.30; before, the only way was to hang up, which loses what the process has yet to
 //! write. Of SPDY there is what this takes: streams are opened by us, headers are sent unpacked and never read, nobody
 //! reckons with windows.
@@ -51,10 +51,12 @@ const ERRORS: u32 = 7;
 const SIZES: u32 = 9;
 
 /// Kinds of control frames.
-const SYN_STREAM: u16 = 1;
-const RST_STREAM: u16 = 3;
-const PING: u16 = 6;
-const GOAWAY: u16 = 7;
+const SYN_STREAM: u32 = 1;
+const RST_STREAM: u32 = 3;
+const PING: u32 = 6;
+const GOAWAY: u32 = 7;
+/// What marks them, with the version of the protocol.
+const CONTROL: u32 = 0x8003_0000;
 /// On the last frame of a stream.
 const FIN: u8 = 1;
 
@@ -134,8 +136,8 @@ async fn ask(client: &Client, wish: &Wish<'_>) -> Result<Remote, SchedulerError>
     let (reader, mut writer) = split(TokioIo::new(upgraded));
     writer.write_all(&openings(wish)).await.map_err(away)?;
     let (frames, waiting) = mpsc::channel(FRAMES_IN_FLIGHT);
-    let writing = AbortOnDropHandle::new(tokio::spawn(write(writer, waiting)));
-    Ok(Remote { frames, reader: Box::new(reader), _writing: writing })
+    let task = AbortOnDropHandle::new(tokio::spawn(write(writer, waiting)));
+    Ok(Remote { frames, reader: Box::new(reader), _writing: task })
 }
 
 fn target(wish: &Wish<'_>) -> String {
@@ -177,8 +179,7 @@ fn openings(wish: &Wish<'_>) -> Bytes {
             headers.put_slice(text.as_bytes());
         }
         let headers = unpacked(&headers, number == STATUS);
-        frames.put_u16(0x8003);
-        frames.put_u16(SYN_STREAM);
+        frames.put_u32(CONTROL | SYN_STREAM);
         frames.put_u32(u32::try_from(headers.len() + 10).unwrap_or_default());
         frames.put_u32(number);
         frames.put_u32(0);
@@ -207,15 +208,14 @@ fn unpacked(headers: &[u8], first: bool) -> BytesMut {
 fn data(number: u32, flags: u8, bytes: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(bytes.len() + 8);
     frame.put_u32(number);
-    frame.put_u32(u32::from(flags) << 24 | u32::try_from(bytes.len()).unwrap_or_default());
+    frame.put_u32((u32::from(flags) << 24) | u32::try_from(bytes.len()).unwrap_or_default());
     frame.put_slice(bytes);
     frame.freeze()
 }
 
 fn ping(number: u32) -> Bytes {
     let mut frame = BytesMut::with_capacity(12);
-    frame.put_u16(0x8003);
-    frame.put_u16(PING);
+    frame.put_u32(CONTROL | PING);
     frame.put_u32(4);
     frame.put_u32(number);
     frame.freeze()
@@ -346,18 +346,16 @@ impl Reader {
     /// Reads up to the data of the next frame that has any to it; says whether there is one.
     async fn head(&mut self) -> io::Result<bool> {
         loop {
-            let mut head = [0; 8];
-            match self.remote.reader.read_exact(&mut head).await {
-                Ok(_) => {}
+            let first = match self.remote.reader.read_u32().await {
+                Ok(first) => first,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
                 Err(error) => return Err(error),
-            }
-            let [a, b, c, d, flags, length @ ..] = head;
-            let [x, y, z] = length;
-            let length = u32::from_be_bytes([0, x, y, z]) as usize;
-            if a & 0x80 == 0 {
-                self.stream = u32::from_be_bytes([a, b, c, d]);
-                self.last = flags & FIN != 0;
+            };
+            let second = self.remote.reader.read_u32().await?;
+            let length = usize::try_from(second & 0x00ff_ffff).unwrap_or(usize::MAX);
+            if first & 0x8000_0000 == 0 {
+                self.stream = first;
+                self.last = (second >> 24) & u32::from(FIN) != 0;
                 self.left = length;
                 return Ok(true);
             }
@@ -367,7 +365,7 @@ impl Reader {
             let mut body = vec![0; length];
             self.remote.reader.read_exact(&mut body).await?;
             let number = body.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
-            match u16::from_be_bytes([c, d]) {
+            match first & 0xffff {
                 // The other side counts with even numbers. Who does not listen need not be answered.
                 PING if number.is_some_and(|number| number % 2 == 0) => {
                     drop(self.remote.frames.try_send(ping(number.unwrap_or_default())));
