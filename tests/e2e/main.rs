@@ -5,6 +5,7 @@
 
 mod acme;
 mod bad_input;
+mod canary;
 mod commands;
 mod concurrency;
 mod crash;
@@ -13,6 +14,7 @@ mod load;
 mod one_off;
 mod push;
 mod rollout;
+mod services;
 mod tls;
 mod tour;
 
@@ -26,12 +28,14 @@ fn main() -> ExitCode {
         push::scenarios(),
         tour::scenarios(),
         commands::scenarios(),
+        canary::scenarios(),
         bad_input::scenarios(),
         concurrency::scenarios(),
         isolation::scenarios(),
         load::scenarios(),
         one_off::scenarios(),
         rollout::scenarios(),
+        services::scenarios(),
         tls::scenarios(),
         acme::scenarios(),
         crash::scenarios(),
