@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::harness::{Got, Who, World};
+use crate::harness::{Got, Who, World, eventually};
 
 const PATH: &str = "/v2/apps/hello/services/";
 
@@ -98,7 +98,10 @@ async fn a_service_that_does_not_listen_is_none(pool: PgPool) {
     let told = refused.is(503)["detail"].as_str().unwrap().to_owned();
     assert!(told.contains("hello-worker-v3-") && told.contains("nothing accepted a connection on port 5000"), "{told}");
     world.get(&ann, PATH).await.says(200, &json!({"services": []}));
-    assert_eq!(names(&world, &ann, "worker").await, before, "what ran goes on");
+    eventually("what ran goes on, and nothing else", async || {
+        (names(&world, &ann, "worker").await == before).then_some(())
+    })
+    .await;
     assert_eq!(route(&world).await["services"], Value::Null);
 }
 
