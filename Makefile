@@ -1,23 +1,26 @@
 # Every target sets the machine up first, when something is missing: tests/setup says what it does.
 
 SHELL := /bin/bash
-export PATH := $(HOME)/.cargo/bin:$(PATH)
+export PATH := $(HOME)/.cargo/bin:$(HOME)/go/bin:$(PATH)
 # Queries are checked against the committed controller/.sqlx; `make lint` compares that with a real Postgres.
 export SQLX_OFFLINE := true
 
 binaries := -p paas-cli -p paas-controller -p paas-builder -p paas-router
 
-.PHONY: help setup demo test fuzz up build lint bench soak
+.PHONY: help setup demo demo-kubernetes test fuzz up build lint bench soak
 .DEFAULT_GOAL := help
 
 help: ## Print these lines
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## Install what is missing on this machine, start Docker
 	@tests/setup
 
 demo: ## Start the platform and show a git push going live (DEMO_EXIT=1: end after it)
 	@tests/demo
+
+demo-kubernetes: ## The same on a Kubernetes cluster, with the Helm chart (KUBECONFIG=…, or a local one where it can be had)
+	@tests/kubernetes/demo
 
 test: ## Run every test
 	@tests/setup test

@@ -19,6 +19,10 @@ pub struct Settings {
     /// Folder of the host keys and repositories.
     #[arg(long, env = "PAAS_DATA")]
     pub data: PathBuf,
+    /// Folder of SSH host keys that somebody else keeps (`ssh_host_ed25519_key`, `ssh_host_ecdsa_key`, or one of them);
+    /// made and kept in the data folder when not given.
+    #[arg(long, env = "PAAS_HOST_KEYS")]
+    pub host_keys: Option<PathBuf>,
     /// Address of the controller.
     #[arg(long, env = "PAAS_CONTROLLER_URL", default_value = "http://127.0.0.1:8000")]
     pub controller_url: Url,

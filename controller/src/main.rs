@@ -18,7 +18,7 @@ use paas_controller::{
     journal::Journal,
     scheduler::{self, connect},
     seal::{FILE_NAME, Seal},
-    settings::{Arguments, Registration, Settings},
+    settings::{Arguments, Migrate, Registration, Settings},
 };
 use sqlx::{PgPool, migrate::MigrateError};
 use tokio::{
@@ -80,11 +80,22 @@ fn raise_descriptor_limit() {
 
 async fn run(settings: Settings) -> anyhow::Result<()> {
     raise_descriptor_limit();
-    let seal = Seal::load(&settings.data)?;
+    let pool = db::pool(settings.database.clone());
+    if settings.migrate == Migrate::Only {
+        migrate(&pool).await?;
+        tracing::info!("the database's schema is up to date");
+        return Ok(());
+    }
+    let seal = match &settings.seal_key_file {
+        Some(file) => Seal::read(file)?,
+        None => Seal::load(&settings.data)?,
+    };
     let listener =
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
-    let pool = db::pool(settings.database.clone());
-    migrate(&pool).await?;
+    match settings.migrate {
+        Migrate::Check => check_schema(&pool).await?,
+        Migrate::Serve | Migrate::Only => migrate(&pool).await?,
+    }
     check_keys(&pool, &seal, &settings).await?;
     let setup_token = seal.derive("set-up token")?;
     if settings.registration != Registration::Disabled
@@ -134,8 +145,12 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
         Some(installation) => installation.clone(),
         None => db::installation(&pool).await?.to_string(),
     };
-    let engine =
-        scheduler::Settings { docker: settings.docker.clone(), installation, subnet_pool: settings.subnet_pool };
+    let engine = scheduler::Settings {
+        docker: settings.docker.clone(),
+        installation,
+        subnet_pool: settings.subnet_pool,
+        kubernetes: settings.kubernetes.clone(),
+    };
     let options = Options {
         domain: settings.domain.clone(),
         public_port: settings.public_port,
@@ -151,7 +166,7 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
     Ok(Platform {
         signals: Signals::listen(pool.clone()),
         pool,
-        scheduler: connect(settings.scheduler, &engine),
+        scheduler: connect(settings.scheduler, &engine).await?,
         journal: Journal::open(&settings.data, settings.log_limit).context("cannot keep logs in the data folder")?,
         seal: Arc::new(seal),
         options: Arc::new(options),
@@ -161,10 +176,26 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
 
 /// Waits for Postgres and brings the schema up to date.
 async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    patiently(|| db::migrate(pool)).await
+}
+
+/// Waits for Postgres and sees that somebody has brought the schema up to date.
+async fn check_schema(pool: &PgPool) -> anyhow::Result<()> {
+    let missing = patiently(|| db::missing_migrations(pool)).await?;
+    if !missing.is_empty() {
+        bail!(
+            "the database's schema is older than this controller, and it was told not to touch it (--migrate check); bring it up to date with: paas-controller --migrate only; missing: {}",
+            missing.join(", ")
+        );
+    }
+    Ok(())
+}
+
+async fn patiently<T, F: Future<Output = Result<T, MigrateError>>>(mut ask: impl FnMut() -> F) -> anyhow::Result<T> {
     let deadline = Instant::now() + POSTGRES;
     loop {
-        match db::migrate(pool).await {
-            Ok(()) => return Ok(()),
+        match ask().await {
+            Ok(answer) => return Ok(answer),
             Err(MigrateError::Execute(error)) if db::is_away(&error) => {
                 if Instant::now() >= deadline {
                     bail!("Postgres did not answer within {} seconds: {error}", POSTGRES.as_secs());
@@ -185,7 +216,7 @@ async fn check_keys(pool: &PgPool, seal: &Seal, settings: &Settings) -> anyhow::
     ids.extend(db::certs::key_ids(&mut db).await?);
     ids.extend(db::acme::key_ids(&mut db).await?);
     if let Some(id) = ids.into_iter().find(|id| !seal.knows(id)) {
-        let file = settings.data.join(FILE_NAME);
+        let file = settings.seal_key_file.clone().unwrap_or_else(|| settings.data.join(FILE_NAME));
         bail!(
             "the database holds secrets sealed under the key {id}, which {} does not have; start with the data folder that belongs to the database",
             file.display()

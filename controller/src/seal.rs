@@ -3,6 +3,7 @@
 //! The keys lie in `seal.key` in the data folder, one a line, `<id> <64 hexadecimal digits>`, oldest first. The newest
 //! seals, every one of them opens, so a key is rotated by adding a line. What was sealed for one context (the id of the
 //! row that holds it) opens for no other, so nobody who can write to the database can move a secret into another app.
+//! Controllers that share a database share the file: it is then given to each of them, and none makes its own.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -44,12 +45,14 @@ pub enum SealError {
         line: usize,
     },
     /// Others may read the key file.
-    #[error("the key file {path} can be read by others (mode {mode:o}); make it 600")]
+    #[error("the key file {path} can be read by others (mode {mode:o}); make it {wanted:o}")]
     Exposed {
         /// Where it is.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+        /// What they may be at most.
+        wanted: u32,
     },
     /// There is no key of that id.
     #[error("no key {0:?} in the key file: this secret was sealed under another one")]
@@ -88,9 +91,21 @@ impl Seal {
             }
             read => read.map_err(file)?,
         };
-        let mode = fs::metadata(&path).map_err(file)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(SealError::Exposed { path, mode });
+        Self::of(path, &text, 0o600)
+    }
+
+    /// Reads the keys of a file that somebody else keeps, and that is never made here. Its group may read it: so does
+    /// Kubernetes hand a secret to a process that is not root.
+    pub fn read(path: &Path) -> Result<Self, SealError> {
+        let text = fs::read_to_string(path).map_err(|source| SealError::File { path: path.to_owned(), source })?;
+        Self::of(path.to_owned(), &text, 0o640)
+    }
+
+    fn of(path: PathBuf, text: &str, wanted: u32) -> Result<Self, SealError> {
+        let metadata = fs::metadata(&path).map_err(|source| SealError::File { path: path.clone(), source })?;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 & !wanted != 0 {
+            return Err(SealError::Exposed { path, mode, wanted });
         }
         let mut keys = Vec::new();
         for (number, line) in text.lines().enumerate() {
@@ -229,6 +244,21 @@ mod tests {
         assert_eq!(Seal::load(&data).unwrap().open(&id, &sealed, context).unwrap(), b"x");
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(Seal::load(&data), Err(SealError::Exposed { mode: 0o644, .. })));
+    }
+
+    #[test]
+    fn a_file_that_is_given_is_never_made_and_its_group_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seal.key");
+        assert!(matches!(Seal::read(&path), Err(SealError::File { .. })));
+        assert!(!path.exists());
+        fs::write(&path, format!("first {}\n", "ab".repeat(32))).unwrap();
+        for (mode, good) in [(0o400, true), (0o440, true), (0o640, true), (0o644, false), (0o660, false)] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(Seal::read(&path).is_ok(), good, "{mode:o}");
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o440)).unwrap();
+        assert!(Seal::read(&path).unwrap().knows("first"));
     }
 
     #[test]

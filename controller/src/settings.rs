@@ -15,13 +15,14 @@ use url::Url;
 
 mod acme;
 mod deploy_hooks;
+mod kubernetes;
 
 pub use deploy_hooks::{DeployHooks, HookUrl};
 
 use crate::{
     deploy::acme::Authority,
     domain::autoscale::Pace,
-    scheduler::{Kind as SchedulerKind, docker::SubnetPool},
+    scheduler::{Kind as SchedulerKind, docker::SubnetPool, kubernetes::Settings as KubernetesSettings},
 };
 
 /// The flags as they come; [`Arguments::check`] makes settings of them.
@@ -40,6 +41,13 @@ pub struct Arguments {
     /// Folder of what is not in Postgres: the key that seals secrets.
     #[arg(long, env = "PAAS_DATA")]
     data: Option<PathBuf>,
+    /// File of the key that seals secrets, where several controllers share it; one in the data folder when not given.
+    #[arg(long, env = "PAAS_SEAL_KEY_FILE")]
+    seal_key_file: Option<PathBuf>,
+    /// Who brings the database's schema up to date: this controller at its start (`serve`), this process, which ends then
+    /// (`only`), or somebody else before it (`check`).
+    #[arg(long, env = "PAAS_MIGRATE", default_value = "serve")]
+    migrate: String,
     /// Domain under which apps get their names.
     #[arg(long, env = "PAAS_DOMAIN", default_value = "localhost")]
     domain: String,
@@ -55,7 +63,7 @@ pub struct Arguments {
     /// File that holds the token by which routers prove themselves.
     #[arg(long, env = "PAAS_ROUTER_TOKEN_FILE")]
     router_token_file: Option<PathBuf>,
-    /// What runs the processes: docker or fake.
+    /// What runs the processes: docker, kubernetes or fake.
     #[arg(long, env = "PAAS_SCHEDULER", default_value = "docker")]
     scheduler: String,
     /// Where the Docker engine is reached.
@@ -98,6 +106,8 @@ pub struct Arguments {
     #[arg(long, env = "PAAS_LOG_LIMIT", default_value = "8", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     log_limit: u64,
     #[command(flatten)]
+    kubernetes: kubernetes::Arguments,
+    #[command(flatten)]
     acme: acme::Arguments,
     #[command(flatten)]
     deploy_hooks: deploy_hooks::Arguments,
@@ -115,6 +125,17 @@ pub enum Registration {
     AdminOnly,
     /// Nobody.
     Disabled,
+}
+
+/// Who brings the database's schema up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migrate {
+    /// This controller, before it serves.
+    Serve,
+    /// This process, which ends when that is done.
+    Only,
+    /// Somebody else has done it.
+    Check,
 }
 
 /// Settings that hold.
@@ -140,6 +161,10 @@ pub struct Settings {
     pub database: PgConnectOptions,
     /// Folder of what is not in Postgres.
     pub data: PathBuf,
+    /// File of the key that seals secrets, when it is not in that folder.
+    pub seal_key_file: Option<PathBuf>,
+    /// Who brings the database's schema up to date.
+    pub migrate: Migrate,
     /// Domain under which apps get their names.
     pub domain: String,
     /// Port of the router as visitors see it.
@@ -158,6 +183,8 @@ pub struct Settings {
     pub installation: Option<String>,
     /// Addresses that the networks of apps are cut from.
     pub subnet_pool: SubnetPool,
+    /// How the cluster is used.
+    pub kubernetes: KubernetesSettings,
     /// Who may register.
     pub registration: Registration,
     /// Registry that holds the platform's images.
@@ -244,6 +271,7 @@ impl Arguments {
         let listen = problems.parse("listen", &self.listen, "an address with a port, such as 127.0.0.1:8000");
         let database = problems.database(self.database_url, self.database_url_file.as_deref());
         let data = problems.there("data", "PAAS_DATA", self.data);
+        let migrate = problems.parse("migrate", &self.migrate, "serve, only or check");
         let domain =
             problems.parse::<Domain>("domain", &self.domain, "a domain in lower case, such as apps.example.com");
         let public_port = problems.parse("public-port", &self.public_port, "a port");
@@ -254,7 +282,7 @@ impl Arguments {
             problems.key("router-token-file", "PAAS_ROUTER_TOKEN_FILE", self.router_token_file.as_deref());
         let scheduler = SchedulerKind::from_str(&self.scheduler, false).ok();
         if scheduler.is_none() {
-            problems.0.push(format!("--scheduler is {:?}, which is not docker or fake", self.scheduler));
+            problems.0.push(format!("--scheduler is {:?}, which is not docker, kubernetes or fake", self.scheduler));
         }
         let installation =
             self.installation.map(|id| problems.parse::<Installation>("installation", &id, INSTALLATION_IS));
@@ -267,6 +295,7 @@ impl Arguments {
             trusted_proxies.extend(problems.parse::<Network>("trusted-proxies", proxy, "an address or a network"));
         }
         let reserved_names = self.reserved_names.split(',').map(|name| name.trim().to_owned()).collect();
+        let kubernetes = self.kubernetes.check(&mut problems);
         let authority = self.acme.check(&mut problems);
         let deploy_hooks = self.deploy_hooks.check(&mut problems);
         let settings = || {
@@ -284,6 +313,8 @@ impl Arguments {
                 deploy_hooks,
                 database: database?,
                 data: data?,
+                seal_key_file: self.seal_key_file,
+                migrate: migrate?,
                 domain: domain?.0,
                 public_port: public_port?,
                 git_url: git_url?,
@@ -293,6 +324,7 @@ impl Arguments {
                 docker: self.docker,
                 installation: installation.flatten().map(|installation| installation.0),
                 subnet_pool: subnet_pool?,
+                kubernetes: kubernetes?,
                 registration: registration?,
                 registry: self.registry,
                 trusted_proxies,
@@ -350,6 +382,18 @@ impl FromStr for Registration {
             "enabled" => Ok(Self::Enabled),
             "admin_only" => Ok(Self::AdminOnly),
             "disabled" => Ok(Self::Disabled),
+            _ => Err(()),
+        }
+    }
+}
+
+impl FromStr for Migrate {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "serve" => Ok(Self::Serve),
+            "only" => Ok(Self::Only),
+            "check" => Ok(Self::Check),
             _ => Err(()),
         }
     }

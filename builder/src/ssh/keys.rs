@@ -1,22 +1,46 @@
-//! Host keys, made at first start and kept; and which of a client's signatures count.
+//! Host keys, made at first start and kept, or given; and which of a client's signatures count.
 
 use std::{fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use anyhow::Context as _;
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, ssh_key::LineEnding};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, load_secret_key, ssh_key::LineEnding};
 
-use crate::platform::private_folder;
+use crate::{Settings, platform::private_folder};
 
-/// The host keys under `folder`, made where they are missing. No RSA key: its signatures leak timing in pure Rust.
-pub(super) fn host_keys(folder: &Path) -> anyhow::Result<Vec<PrivateKey>> {
+/// The keys that there can be. No RSA key: its signatures leak timing in pure Rust.
+const KEYS: [(&str, Algorithm); 2] = [
+    ("ssh_host_ed25519_key", Algorithm::Ed25519),
+    ("ssh_host_ecdsa_key", Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 }),
+];
+
+/// The builder's host keys: those that it was given, or its own.
+pub(super) fn of(settings: &Settings) -> anyhow::Result<Vec<PrivateKey>> {
+    match &settings.host_keys {
+        Some(folder) => given(folder),
+        None => host_keys(&settings.data.join("host-keys")),
+    }
+}
+
+/// The keys that somebody else keeps under `folder`, as OpenSSH or PKCS #8 writes them.
+fn given(folder: &Path) -> anyhow::Result<Vec<PrivateKey>> {
+    let mut keys = Vec::new();
+    for (name, algorithm) in KEYS {
+        let path = folder.join(name);
+        if path.exists() {
+            let key = load_secret_key(&path, None).with_context(|| format!("{} is not a host key", path.display()))?;
+            anyhow::ensure!(key.algorithm() == algorithm, "{} is not a key of {algorithm}", path.display());
+            keys.push(key);
+        }
+    }
+    let names = KEYS.map(|(name, _)| name).join(" nor ");
+    anyhow::ensure!(!keys.is_empty(), "there is neither {names} in {}", folder.display());
+    Ok(keys)
+}
+
+/// The host keys under `folder`, made where they are missing.
+fn host_keys(folder: &Path) -> anyhow::Result<Vec<PrivateKey>> {
     private_folder(folder)?;
-    [
-        ("ssh_host_ed25519_key", Algorithm::Ed25519),
-        ("ssh_host_ecdsa_key", Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 }),
-    ]
-    .into_iter()
-    .map(|(name, algorithm)| host_key(&folder.join(name), algorithm))
-    .collect()
+    KEYS.into_iter().map(|(name, algorithm)| host_key(&folder.join(name), algorithm)).collect()
 }
 
 fn host_key(path: &Path, algorithm: Algorithm) -> anyhow::Result<PrivateKey> {
@@ -68,6 +92,25 @@ mod tests {
         for file in std::fs::read_dir(&folder).unwrap() {
             assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn host_keys_that_are_given_are_read_and_never_made() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(given(folder.path()).unwrap_err().to_string().contains("ssh_host_ed25519_key"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        // As `openssl genpkey -algorithm ed25519` and Helm's genPrivateKey write it.
+        let pkcs8 = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIC6EVj9Q67iF9JSzMvvzFgFsXcw+ZUkPDxGbCcuEiZKN\n-----END PRIVATE KEY-----\n";
+        let path = folder.path().join("ssh_host_ed25519_key");
+        std::fs::write(&path, pkcs8).unwrap();
+        let keys = given(folder.path()).unwrap();
+        assert_eq!(keys.len(), 1);
+        assert_eq!(keys[0].algorithm(), Algorithm::Ed25519);
+        let own = host_keys(&folder.path().join("own")).unwrap();
+        std::fs::write(&path, own[0].to_openssh(LineEnding::LF).unwrap().as_bytes()).unwrap();
+        assert_eq!(given(folder.path()).unwrap()[0].public_key(), own[0].public_key());
+        std::fs::write(&path, own[1].to_openssh(LineEnding::LF).unwrap().as_bytes()).unwrap();
+        assert!(given(folder.path()).is_err(), "an ECDSA key under the name of another kind");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) struct Server {
 impl Server {
     /// Makes the host keys where they are missing, and listens.
     pub(crate) async fn bind(platform: Arc<Platform>) -> anyhow::Result<Self> {
-        let config = Arc::new(config(keys::host_keys(&platform.settings.data.join("host-keys"))?));
+        let config = Arc::new(config(keys::of(&platform.settings)?));
         let wanted = platform.settings.listen;
         let listener =
             TcpListener::bind(wanted).await.with_context(|| format!("cannot listen on {wanted} for git over SSH"))?;

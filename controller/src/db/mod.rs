@@ -52,6 +52,20 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     MIGRATOR.run(pool).await
 }
 
+/// The migrations that the database has not seen: none when its schema is that of this program, or newer.
+pub async fn missing_migrations(pool: &PgPool) -> Result<Vec<String>, MigrateError> {
+    let mut db = pool.acquire().await.map_err(MigrateError::Execute)?;
+    let known = sqlx::query_scalar::<_, bool>("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
+    let applied: Vec<i64> = if known.fetch_one(&mut *db).await.map_err(MigrateError::Execute)? {
+        let applied = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success");
+        applied.fetch_all(&mut *db).await.map_err(MigrateError::Execute)?
+    } else {
+        Vec::new()
+    };
+    let missing = MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version));
+    Ok(missing.map(|migration| format!("{} {}", migration.version, migration.description)).collect())
+}
+
 /// Whether Postgres answers.
 pub async fn ping(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query_scalar!("SELECT 1").fetch_one(pool).await.map(drop)

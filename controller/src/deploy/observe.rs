@@ -87,6 +87,7 @@ impl View {
 pub(super) async fn view(platform: &Platform, db: &mut PgConnection, app: Uuid) -> Result<Option<View>, StepError> {
     let observed: BTreeMap<InstanceName, Observed> =
         platform.scheduler.observe(app).await?.into_iter().map(|seen| (seen.name.clone(), seen)).collect();
+    let amiss = platform.scheduler.amiss(app).await?;
     note(db, app, &observed).await?;
     let mut db = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let Some(app) = db::apps::lookup_by_id(&mut db, app).await? else { return Ok(None) };
@@ -102,6 +103,7 @@ pub(super) async fn view(platform: &Platform, db: &mut PgConnection, app: Uuid) 
         .values()
         .filter(|seen| !known.contains(&seen.name) && seen.phase != Phase::Stopping)
         .map(|seen| (seen.process_type.clone(), seen.release))
+        .chain(amiss)
         .collect();
     let instances = records
         .into_iter()

@@ -92,6 +92,7 @@ impl Assembled {
             environment: config::environment(&facts, &self.build, &self.config.values),
             port: config::port(&self.config.values, &self.build).filter(|_| is_visited(process_type, &self.services)),
             grace: self.config.grace(process_type),
+            tags: self.config.tags.clone(),
             limits: self.config.limits(process_type),
             hooks: self.config.hooks(process_type, &self.build),
             checks: self.config.checks(process_type, &self.build),

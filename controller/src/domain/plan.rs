@@ -28,7 +28,8 @@ pub struct Situation {
     pub instances: Vec<Instance>,
     /// Types that visitors reach by path.
     pub services: ServedTypes,
-    /// Groups of which the scheduler has instances that the ledger does not know.
+    /// Groups that the scheduler has to be told again: it has instances of them that the ledger does not know, or
+    /// somebody else has changed them.
     pub strangers: BTreeSet<(ProcessType, ReleaseVersion)>,
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Scheduler,
+    Scheduler, SchedulerError,
     docker::{DockerScheduler, SubnetPool},
     fake::FakeScheduler,
+    kubernetes::{self, KubernetesScheduler},
 };
 
 /// The schedulers that there are.
@@ -13,6 +14,8 @@ use super::{
 pub enum Kind {
     /// One Docker engine.
     Docker,
+    /// A Kubernetes cluster.
+    Kubernetes,
     /// In memory, for tests: nothing runs.
     Fake,
 }
@@ -26,12 +29,17 @@ pub struct Settings {
     pub installation: String,
     /// Addresses for apps' networks.
     pub subnet_pool: SubnetPool,
+    /// How the cluster is used.
+    pub kubernetes: kubernetes::Settings,
 }
 
 /// The scheduler of that kind; its engine need not answer yet. Must be called inside a Tokio runtime.
-pub fn connect(kind: Kind, settings: &Settings) -> Arc<dyn Scheduler> {
-    match kind {
+pub async fn connect(kind: Kind, settings: &Settings) -> Result<Arc<dyn Scheduler>, SchedulerError> {
+    Ok(match kind {
         Kind::Docker => Arc::new(DockerScheduler::new(&settings.docker, &settings.installation, settings.subnet_pool)),
+        Kind::Kubernetes => {
+            Arc::new(KubernetesScheduler::new(settings.kubernetes.clone(), &settings.installation).await?)
+        }
         Kind::Fake => Arc::new(FakeScheduler::default()),
-    }
+    })
 }

@@ -21,12 +21,18 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::domain::{
-    healthcheck::Checks, instance::InstanceName, lifecycle::Hooks, limits::Limits, registry::Credentials, tags::Labels,
+    healthcheck::Checks,
+    instance::InstanceName,
+    lifecycle::Hooks,
+    limits::Limits,
+    registry::Credentials,
+    tags::{Labels, Tags},
 };
 
 mod connect;
 pub mod docker;
 pub mod fake;
+pub mod kubernetes;
 
 pub use self::connect::{Kind, Settings, connect};
 
@@ -69,6 +75,8 @@ pub struct Template {
     pub port: Option<u16>,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// Labels that its machine shall have.
+    pub tags: Tags,
     /// What it may use of its machine.
     pub limits: Limits,
     /// Commands that run in it after each start and before it is stopped.
@@ -312,6 +320,13 @@ pub trait Scheduler: Send + Sync + 'static {
 
     /// Every instance of an app that exists, those being stopped too.
     async fn observe(&self, app: Uuid) -> Result<Vec<Observed>, SchedulerError>;
+
+    /// Groups that are not what was applied any more, because somebody else has had a hand in them: they are to be applied
+    /// again. An engine whose processes cannot be changed by others has none.
+    async fn amiss(&self, app: Uuid) -> Result<Vec<(ProcessType, ReleaseVersion)>, SchedulerError> {
+        let _ = app;
+        Ok(Vec::new())
+    }
 
     /// Every app of this installation of which anything exists: what the ledger does not know among them is an orphan.
     async fn apps(&self) -> Result<Vec<Uuid>, SchedulerError>;

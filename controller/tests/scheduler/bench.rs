@@ -11,7 +11,7 @@ use std::{
 use futures_util::{StreamExt as _, stream::BoxStream};
 use paas_api::{AppName, ProcessType, ReleaseVersion};
 use paas_controller::{
-    domain::{healthcheck::Checks, instance::InstanceName, lifecycle::Hooks, limits::Limits},
+    domain::{healthcheck::Checks, instance::InstanceName, lifecycle::Hooks, limits::Limits, tags::Tags},
     scheduler::{
         AppKey, Command, Group, LogQuery, Observed, OneOff, OneOffEvent, Phase, Scheduler, Template,
         docker::{DockerScheduler, SubnetPool},
@@ -20,10 +20,10 @@ use paas_controller::{
 };
 use uuid::Uuid;
 
-use crate::image::TestImage;
+use crate::{cluster::Cluster, image::TestImage};
 
 /// No condition takes longer, even on a busy machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 pub(crate) const PORT: u16 = 8080;
 pub(crate) const ENGINE: &str = "unix:///var/run/docker.sock";
 
@@ -35,6 +35,7 @@ pub(crate) struct Bench {
     /// Of a Docker bench.
     pub(crate) installation: String,
     image: Option<Arc<TestImage>>,
+    cluster: Option<Cluster>,
 }
 
 /// What a process does, in the words of a shell and of the fake.
@@ -52,6 +53,9 @@ pub(crate) const DEVOUR: Doing = Doing { line: "x=a; while :; do x=$x$x; done", 
 /// Listens at once and has its page `/ready` later.
 pub(crate) const WARM_UP: Doing =
     Doing { line: "httpd -p 8080 -h /tmp; sleep 2; echo yes > /tmp/ready; exec sleep 1000", words: "slow=2000" };
+/// Serves, and says again what is written to a file.
+pub(crate) const REPEAT: Doing =
+    Doing { line: "touch /tmp/said; httpd -p 8080 -h /bin; exec busybox tail -f /tmp/said", words: "" };
 /// Is well for a while after each start, then no more.
 pub(crate) const FALL_SICK: Doing =
     Doing { line: "echo yes > /tmp/well; sleep 3; busybox rm /tmp/well; exec sleep 1000", words: "sick-after=3000" };
@@ -84,6 +88,7 @@ impl Bench {
             app: app("bench"),
             installation: String::new(),
             image: None,
+            cluster: None,
         }
     }
 
@@ -100,11 +105,39 @@ impl Bench {
             app: app("bench"),
             installation: installation.clone(),
             image: Some(image),
+            cluster: None,
         }
     }
 
+    /// On the cluster of the tests; none when there is none, which is told.
+    pub(crate) async fn kubernetes() -> Option<Self> {
+        let cluster = Cluster::join().await?;
+        let installation = format!("test-{}", Uuid::new_v4().simple());
+        Some(Self {
+            scheduler: cluster.controller(&installation).await,
+            second: cluster.controller(&installation).await,
+            app: app("bench"),
+            installation,
+            image: None,
+            cluster: Some(cluster),
+        })
+    }
+
     pub(crate) fn image(&self) -> String {
-        self.image.as_ref().map_or_else(|| "fake/busybox".to_owned(), |image| image.tag.clone())
+        match (&self.image, &self.cluster) {
+            (Some(image), _) => image.tag.clone(),
+            (None, Some(cluster)) => cluster.image(),
+            (None, None) => "fake/busybox".to_owned(),
+        }
+    }
+
+    /// An image that is not there, without anybody being asked in the internet.
+    pub(crate) fn missing_image(&self) -> String {
+        match (&self.image, &self.cluster) {
+            (Some(_), _) => format!("sha256:{}", "0".repeat(64)),
+            (None, Some(cluster)) => format!("{}-not", cluster.image()),
+            (None, None) => "fake/missing".to_owned(),
+        }
     }
 
     /// A template of a process with a port.
@@ -122,6 +155,7 @@ impl Bench {
             environment,
             port: None,
             grace: Duration::from_secs(30),
+            tags: Tags::new(),
             limits: Limits::default(),
             hooks: Hooks::default(),
             checks: Checks::default(),
@@ -173,7 +207,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        if self.installation.is_empty() {
+        if self.image.is_none() {
             return;
         }
         let label = format!("label=paas.installation={}", self.installation);

@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod cluster;
 mod contract;
 mod docker;
 mod image;

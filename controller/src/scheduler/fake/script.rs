@@ -159,6 +159,7 @@ mod tests {
             environment: [(VARIABLE.to_owned(), words.into())].into(),
             port: None,
             grace: Duration::ZERO,
+            tags: crate::domain::tags::Tags::new(),
             limits: Limits::default(),
             hooks: Hooks::default(),
             checks: Checks::default(),

@@ -1,0 +1,61 @@
+//! How a cluster is used.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Problems;
+use crate::scheduler::kubernetes::{Account, Settings};
+
+/// Longest beginning of a namespace's name; the rest is the app's.
+const LONGEST_PREFIX: usize = 40;
+
+/// The flags of clusters.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// File that leads to the cluster; without it, `$KUBECONFIG`, `~/.kube/config` and the pod that we run in are tried.
+    #[arg(long, env = "PAAS_KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
+    /// What the names of apps' namespaces begin with.
+    #[arg(long, env = "PAAS_KUBERNETES_NAMESPACE_PREFIX", default_value = "paas-")]
+    kubernetes_namespace_prefix: String,
+    /// `ClusterRole` that the platform binds to its own account in every app's namespace. Without it, the account is
+    /// supposed to have all rights that it needs everywhere.
+    #[arg(long, env = "PAAS_KUBERNETES_ROLE", requires = "kubernetes_account")]
+    kubernetes_role: Option<String>,
+    /// The platform's own account, as `namespace:name`.
+    #[arg(long, env = "PAAS_KUBERNETES_ACCOUNT")]
+    kubernetes_account: Option<String>,
+}
+
+impl Arguments {
+    /// The settings; what is wrong with them is noted.
+    pub(super) fn check(self, problems: &mut Problems) -> Option<Settings> {
+        let prefix = self.kubernetes_namespace_prefix;
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if prefix.len() > LONGEST_PREFIX || prefix.starts_with('-') || !prefix.chars().all(legal) {
+            problems.0.push(format!(
+                "--kubernetes-namespace-prefix is {prefix:?}, which is not up to {LONGEST_PREFIX} lower-case letters, digits and dashes"
+            ));
+            return None;
+        }
+        let account = |text: &str| {
+            let (namespace, name) = text.split_once(':')?;
+            let given = !namespace.is_empty() && !name.is_empty();
+            given.then(|| Account { namespace: namespace.to_owned(), name: name.to_owned() })
+        };
+        let role = match (self.kubernetes_role.filter(|role| !role.is_empty()), self.kubernetes_account.as_deref()) {
+            (None, _) => None,
+            (Some(role), Some(text)) => match account(text) {
+                Some(account) => Some((role, account)),
+                None => {
+                    problems.0.push(format!("--kubernetes-account is {text:?}, which is not namespace:name"));
+                    return None;
+                }
+            },
+            (Some(_), None) => return problems.there("kubernetes-account", "PAAS_KUBERNETES_ACCOUNT", None),
+        };
+        Some(Settings { kubeconfig: self.kubeconfig, namespace_prefix: prefix, role })
+    }
+}
