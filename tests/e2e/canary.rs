@@ -265,7 +265,7 @@ fn in_no_dump(platform: &Platform, secrets: &Secrets) -> anyhow::Result<()> {
     let dump = succeed(&Command::new("pg_dump").arg(url).output().context("pg_dump")?)?;
     ensure!(dump.contains("COPY public.configs"), "no dump: {}", dump.chars().take(500).collect::<String>());
     for (what, secret) in secrets {
-        let hexadecimal: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hexadecimal = secret.bytes().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         for form in [secret, &hexadecimal] {
             ensure!(!dump.contains(form.as_str()), "the {what} is in the database");
         }
@@ -288,7 +288,7 @@ fn in_no_open_file(platform: &Platform, secrets: &Secrets) -> anyhow::Result<()>
             }
             ensure!(KEEPERS.iter().any(|keeper| name.starts_with(keeper)), "the {what} is in {name}");
             let mode = fs::metadata(path)?.permissions().mode();
-            ensure!(mode & 0o077 == 0, "the {what} is in {name}, which others can read: {mode:o}");
+            ensure!(mode.trailing_zeros() >= 6, "the {what} is in {name}, which others can read: {mode:o}");
         }
     }
     Ok(())

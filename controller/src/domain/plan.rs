@@ -46,6 +46,7 @@ pub struct Rollout {
 
 /// An instance of the ledger, with what was observed of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is said by somebody else")]
 pub struct Instance {
     /// Its name.
     pub name: InstanceName,
