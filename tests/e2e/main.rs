@@ -14,6 +14,7 @@ mod load;
 mod one_off;
 mod push;
 mod rollout;
+mod routing;
 mod services;
 mod tls;
 mod tour;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         load::scenarios(),
         one_off::scenarios(),
         rollout::scenarios(),
+        routing::scenarios(),
         services::scenarios(),
         tls::scenarios(),
         acme::scenarios(),

@@ -52,6 +52,9 @@ pub struct Options {
     pub deploy_hooks: DeployHooks,
 }
 
+/// The first labels of the hosts at which the API is reached, below the platform's domain.
+pub const OWN_HOSTS: [&str; 2] = ["paas", "deis"];
+
 impl Options {
     /// The host name that a domain of the ledger means: one without a dot is a subdomain of the platform.
     pub fn host(&self, domain: &str) -> String {
