@@ -29,7 +29,7 @@ type Secrets = BTreeMap<&'static str, String>;
 const PARTS: [&str; 5] = ["controller", "builder", "router", "postgres", "registry"];
 
 async fn secrets_of_every_kind_are_found_nowhere() -> anyhow::Result<()> {
-    let hooks = ["hook-key", "hook-token"].map(random_name);
+    let hooks = ["canary-hook-key", "canary-hook-token"].map(random_name);
     let [hook_key, hook_token] = &hooks;
     let start = Start {
         environment: vec![
