@@ -13,6 +13,7 @@ pub mod follow;
 pub mod health;
 pub mod ingress;
 pub mod model;
+mod paths;
 pub mod proxy;
 mod rules;
 pub mod settings;

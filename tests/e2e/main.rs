@@ -5,6 +5,7 @@
 
 mod acme;
 mod bad_input;
+mod canary;
 mod commands;
 mod concurrency;
 mod crash;
@@ -14,6 +15,7 @@ mod one_off;
 mod push;
 mod rollout;
 mod routing;
+mod services;
 mod tls;
 mod tour;
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         push::scenarios(),
         tour::scenarios(),
         commands::scenarios(),
+        canary::scenarios(),
         bad_input::scenarios(),
         concurrency::scenarios(),
         isolation::scenarios(),
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         one_off::scenarios(),
         rollout::scenarios(),
         routing::scenarios(),
+        services::scenarios(),
         tls::scenarios(),
         acme::scenarios(),
         crash::scenarios(),

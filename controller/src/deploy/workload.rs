@@ -12,6 +12,7 @@ use crate::{
         build::Build,
         config::{self, Config, ReleaseFacts},
         registry,
+        service::{ServedTypes, is_visited},
     },
     scheduler::Template,
     seal::{Seal, SealError},
@@ -59,6 +60,7 @@ pub(super) async fn insert_config(
 pub(super) struct Assembled {
     pub(super) build: Build,
     pub(super) config: Config,
+    pub(super) services: ServedTypes,
     pub(super) summary: String,
     pub(super) created: Timestamp,
 }
@@ -76,7 +78,8 @@ pub(super) async fn assemble(
         inconsistent("releases")(format!("release {version} of app {app} names a build that is not there"))
     })?;
     let config = open_config(db, &platform.seal, release.config).await?;
-    Ok(Some(Assembled { build, config, summary: release.summary, created: release.created.into() }))
+    let services = db::services::types(db, app).await?;
+    Ok(Some(Assembled { build, config, services, summary: release.summary, created: release.created.into() }))
 }
 
 impl Assembled {
@@ -87,7 +90,7 @@ impl Assembled {
             image: self.build.reference.clone(),
             command: self.build.command(process_type),
             environment: config::environment(&facts, &self.build, &self.config.values),
-            port: config::port(&self.config.values, &self.build).filter(|_| process_type.is_routable()),
+            port: config::port(&self.config.values, &self.build).filter(|_| is_visited(process_type, &self.services)),
             grace: self.config.grace(process_type),
             tags: self.config.tags.clone(),
             limits: self.config.limits(process_type),
