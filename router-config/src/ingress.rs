@@ -303,6 +303,7 @@ fn asked<const N: usize>(all: [(bool, &str); N]) -> Vec<String> {
 /// What nobody can be told by annotations.
 fn unsaid_anywhere(route: &Route) -> Vec<String> {
     asked([
+        (!route.services.is_empty(), "paths that lead to other processes"),
         (route.rules.request_start, "the time of a request's arrival"),
         (route.maintenance && route.rules.maintenance_page.is_some(), "a maintenance page of its own"),
     ])

@@ -190,14 +190,16 @@ impl Layer {
     }
 }
 
-/// The first of some paths that leads to a program. `layers`: from the top down, all of them. A link that leads out of
-/// the folders of programs is believed.
+/// The first of some paths that leads to a program. `layers`: from the top down, all of them. A program that is a
+/// link out of the folders of programs is believed.
 pub(super) fn first_program<'a>(layers: &[impl AsRef<Layer>], paths: &[&'a str]) -> Option<&'a str> {
     paths.iter().copied().find(|path| leads_to_program(layers, path))
 }
 
 fn leads_to_program(layers: &[impl AsRef<Layer>], path: &str) -> bool {
     let mut links = 0;
+    // Whether the last link was in the place of the program itself: one in the place of a folder says nothing of what is in it.
+    let mut is_program = false;
     let mut here: Vec<String> = Vec::new();
     let mut ahead: VecDeque<String> = path.split('/').map(str::to_owned).collect();
     while let Some(step) = ahead.pop_front() {
@@ -211,7 +213,7 @@ fn leads_to_program(layers: &[impl AsRef<Layer>], path: &str) -> bool {
         }
         let path = here.join("/");
         if !is_watched(&path) {
-            return true;
+            return is_program;
         }
         match layers.iter().find_map(|layer| layer.as_ref().at(&path)) {
             None | Some(Thing::Gone) => return false,
@@ -219,6 +221,7 @@ fn leads_to_program(layers: &[impl AsRef<Layer>], path: &str) -> bool {
             Some(Thing::File) => return ahead.is_empty(),
             Some(Thing::Link(target)) => {
                 links += 1;
+                is_program = ahead.is_empty();
                 if links > MOST_LINKS {
                     return false;
                 }
