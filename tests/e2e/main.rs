@@ -24,12 +24,11 @@ use std::process::ExitCode;
 use paas_tests::{Scenario, run_all};
 
 fn main() -> ExitCode {
-    let long = rollout::long::scenarios().into_iter().map(Scenario::long);
+    let long = rollout::long::scenarios().into_iter().chain(canary::scenarios()).map(Scenario::long);
     let scenarios = [
         push::scenarios(),
         tour::scenarios(),
         commands::scenarios(),
-        canary::scenarios(),
         bad_input::scenarios(),
         concurrency::scenarios(),
         isolation::scenarios(),
