@@ -51,13 +51,13 @@ impl Arguments {
         };
         let role = match (self.kubernetes_role.filter(|role| !role.is_empty()), self.kubernetes_account.as_deref()) {
             (None, _) => None,
-            (Some(role), Some(text)) => match account(text) {
-                Some(account) => Some((role, account)),
-                None => {
+            (Some(role), Some(text)) => {
+                let Some(account) = account(text) else {
                     problems.0.push(format!("--kubernetes-account is {text:?}, which is not namespace:name"));
                     return None;
-                }
-            },
+                };
+                Some((role, account))
+            }
             (Some(_), None) => return problems.there("kubernetes-account", "PAAS_KUBERNETES_ACCOUNT", None),
         };
         let plain = self.kubernetes_plain_registries.into_iter().map(|host| host.trim().to_owned());

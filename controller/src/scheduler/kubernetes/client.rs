@@ -107,6 +107,7 @@ pub(super) fn if_present<T>(answer: Result<T, Error>) -> Result<Option<T>, Sched
 }
 
 /// Tells what will never work from what may work later.
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 pub(super) fn explain(error: Error) -> SchedulerError {
     match &error {
         Error::Api(status) => match status.code {

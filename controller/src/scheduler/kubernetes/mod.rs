@@ -1,7 +1,7 @@
 //! Processes as pods of a Kubernetes cluster.
 //!
 //! An app has a namespace of its own. In it, a group (one process type of one release) is a Deployment, its environment an
-//! immutable Secret; a NetworkPolicy keeps other apps out, a PodDisruptionBudget per process type keeps maintenance from
+//! immutable Secret; a `NetworkPolicy` keeps other apps out, a `PodDisruptionBudget` per process type keeps maintenance from
 //! taking all of them at once. Everything is applied server-side by one field manager, so people may add what they like.
 //! What there is comes from watches; the cluster is asked only when something is to be changed.
 //!
@@ -92,7 +92,7 @@ pub struct Settings {
     pub namespace_prefix: String,
     /// Registries, with their port if there is one, that are spoken to without TLS, as those on this machine are.
     pub plain_registries: Vec<String>,
-    /// A ClusterRole that the platform binds to itself in every app's namespace, and the account that it has, as
+    /// A `ClusterRole` that the platform binds to itself in every app's namespace, and the account that it has, as
     /// `namespace:name`; without it, it is supposed to have all rights that it needs everywhere.
     pub role: Option<(String, Account)>,
 }

@@ -46,8 +46,17 @@ pub(super) struct Ensured(Mutex<HashMap<Uuid, Parts>>);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parts {
     policy: Option<i64>,
-    shown: Option<Option<Credentials>>,
+    shown: Shown,
     budgets: BTreeSet<ProcessType>,
+}
+
+/// What the app's pods show to registries, as far as this controller knows.
+#[derive(Debug, Clone, Default, PartialEq)]
+enum Shown {
+    #[default]
+    Unknown,
+    Nothing,
+    These(Credentials),
 }
 
 impl Ensured {
@@ -94,9 +103,10 @@ pub(super) async fn ensure_common(
         ensure_namespace(shared, owner).await?;
         parts.policy = Some(furnish(shared, owner).await?);
     }
-    if parts.shown.as_ref().is_none_or(|shown| credentials.is_some() && shown.as_ref() != credentials) {
+    let wanted = credentials.map_or(Shown::Nothing, |credentials| Shown::These(credentials.clone()));
+    if parts.shown == Shown::Unknown || (credentials.is_some() && parts.shown != wanted) {
         show(shared, owner, credentials).await?;
-        parts.shown = Some(credentials.cloned());
+        parts.shown = wanted;
     }
     shared.ensured.set(app, parts.clone());
     Ok(parts)

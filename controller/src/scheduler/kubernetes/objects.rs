@@ -116,7 +116,7 @@ impl Owner<'_> {
         }
     }
 
-    /// Gives the platform its rights in the app's namespace: those of a ClusterRole that the installation has.
+    /// Gives the platform its rights in the app's namespace: those of a `ClusterRole` that the installation has.
     pub(super) fn role_binding(&self, role: &str, account: &Account) -> RoleBinding {
         RoleBinding {
             metadata: self.metadata("paas-controller"),
