@@ -60,7 +60,8 @@ impl FromStr for PathPattern {
             }
             let bad = || InvalidPattern::NoRegex(part.chars().take(100).collect());
             // Each by itself: `a)(b` is none, whatever it makes among others.
-            if part.chars().any(char::is_control) || compile(part).is_err() {
+            // Nothing else is in a path as it travels.
+            if !part.chars().all(|c| c.is_ascii_graphic()) || compile(part).is_err() {
                 return Err(bad());
             }
             all.push(format!("(?:{part})"));
