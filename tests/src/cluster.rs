@@ -43,6 +43,17 @@ pub fn kubectl(arguments: &[&str]) -> anyhow::Result<String> {
     succeed(&command.output().context("kubectl")?)
 }
 
+/// Whether what processes use can be told: an engine tells it by itself, a cluster by its metrics API.
+pub fn has_figures() -> bool {
+    !is_used() || kubectl(&["get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes"]).is_ok()
+}
+
+/// Says what is not run, and why.
+#[allow(clippy::print_stderr, reason = "for whoever reads a run")]
+pub fn tell_not_run(what: &str) {
+    eprintln!("NOT RUN: {what}");
+}
+
 /// Names of the processes that an app has, those being stopped too: containers, or pods.
 pub fn processes_of(app: &str) -> anyhow::Result<Vec<String>> {
     if !is_used() {

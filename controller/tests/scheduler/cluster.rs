@@ -29,6 +29,11 @@ static SHARED: Mutex<Weak<Images>> = Mutex::new(Weak::new());
 static TURNS: Mutex<Option<Arc<Semaphore>>> = Mutex::new(None);
 static TOLD: Once = Once::new();
 
+/// Says what is not run and why, past the harness, which keeps what good tests print to itself.
+pub(crate) fn not_run(what: &str) {
+    drop(std::io::stderr().write_all(format!("\nNOT RUN: {what}\n").as_bytes()));
+}
+
 /// A test's part of the cluster. What the test makes there goes with it.
 pub(crate) struct Cluster {
     kubeconfig: PathBuf,
@@ -41,10 +46,7 @@ impl Cluster {
     /// The cluster, once it is this test's turn.
     pub(crate) async fn join() -> Option<Self> {
         let Some(kubeconfig) = std::env::var_os("PAAS_TEST_KUBECONFIG").filter(|path| !path.is_empty()) else {
-            TOLD.call_once(|| {
-                let words = "\nNOT RUN: the behaviours on Kubernetes. PAAS_TEST_KUBECONFIG names no cluster.\n";
-                drop(std::io::stderr().write_all(words.as_bytes()));
-            });
+            TOLD.call_once(|| not_run("the behaviours on Kubernetes: PAAS_TEST_KUBECONFIG names no cluster"));
             return None;
         };
         drop(rustls::crypto::ring::default_provider().install_default());
