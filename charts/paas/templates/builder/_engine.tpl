@@ -4,7 +4,7 @@
   image: {{ include "paas.imageName" (dict "root" . "image" .Values.builder.engine.image) }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
   command:
-    - dockerd
+    - paas-engine
     - --host=unix:///run/engine/docker.sock
     - --group=10001
     - --data-root=/var/lib/docker

@@ -22,6 +22,10 @@
   value: ssh://git@{{ include "paas.gitHost" . }}:{{ .Values.git.port }}
 - name: PAAS_REGISTRY
   value: {{ include "paas.registry" . | quote }}
+{{- if and (not .Values.registry.internal) .Values.registry.external.pullSecret }}
+- name: PAAS_REGISTRY_AUTH_FILE
+  value: /run/paas/registry/config.json
+{{- end }}
 - name: PAAS_RESERVED_NAMES
   value: {{ include "paas.reservedNames" . | quote }}
 - name: PAAS_REGISTRATION
@@ -62,6 +66,11 @@
 - name: database
   mountPath: /run/paas/database
   readOnly: true
+{{- if and (not .Values.registry.internal) .Values.registry.external.pullSecret }}
+- name: registry
+  mountPath: /run/paas/registry
+  readOnly: true
+{{- end }}
 {{- end -}}
 
 {{/* Names that no app may have: the platform's own, and one that would have the release's namespace. */}}
