@@ -81,6 +81,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
             limits: settings.limits(),
             port: settings.public_port.unwrap_or(address.port()),
             https_port,
+            trusted_proxies: settings.trusted_proxies.clone(),
             access_log: settings.access_log,
         },
     )?;

@@ -1,11 +1,12 @@
 //! The router's settings, from flags or the environment.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use ipnet::IpNet;
 
 use crate::proxy::Limits;
 
@@ -52,6 +53,11 @@ pub struct Settings {
     /// Where `GET /healthz` and `GET /readiness` are answered.
     #[arg(long, env = "PAAS_ROUTER_HEALTH_LISTEN", default_value = "127.0.0.1:9090")]
     pub health_listen: SocketAddr,
+
+    /// Addresses and networks of the proxies before this router, separated by commas: what these say in `X-Forwarded-For`,
+    /// `-Proto` and `-Port` of a visitor is believed [default: nobody's].
+    #[arg(long, env = "PAAS_ROUTER_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
 
     /// Threads that serve visitors; one per core when not given.
     #[arg(long, env = "PAAS_ROUTER_THREADS")]
@@ -110,6 +116,12 @@ impl Settings {
     }
 }
 
+fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse().ok().or_else(address).ok_or_else(|| "expected an address or a network, like 10.0.0.0/8".to_owned())
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse::<f64>()
         .ok()
@@ -128,7 +140,7 @@ mod tests {
         assert_eq!(settings.listen.to_string(), "0.0.0.0:8080");
         assert_eq!(settings.response_timeout, Duration::from_secs(1300));
         assert_eq!(settings.drain_limit, Duration::from_secs(30));
-        assert!(!settings.access_log);
+        assert!(!settings.access_log && settings.trusted_proxies.is_empty());
     }
 
     #[test]
@@ -144,6 +156,8 @@ mod tests {
             ("--key-file", "k"),
             ("--max-header-bytes", "10"),
             ("--max-connections", "0"),
+            ("--trusted-proxies", "10.0.0.0/33"),
+            ("--trusted-proxies", "balancer"),
         ] {
             let arguments = ["paas-router", "--token-file", "t", "--data", "d", flag, value];
             assert!(Settings::try_parse_from(arguments).is_err(), "{flag} {value}");

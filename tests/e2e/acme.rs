@@ -20,6 +20,8 @@ use crate::tls::shown;
 scenarios![
     a_certificate_is_fetched_served_and_renewed,
     an_order_survives_kill_9_and_is_nobody_elses,
+    the_apis_own_hosts_have_certificates_too,
+    without_a_look_the_authority_says_what_is_wrong,
     a_platform_without_an_authority_says_so,
 ];
 
@@ -36,6 +38,11 @@ struct World {
 impl World {
     /// `None` where Pebble is not installed.
     async fn start(life: u64, hold: bool) -> anyhow::Result<Option<Self>> {
+        Self::with(life, hold, &[], &[]).await
+    }
+
+    /// With further arguments of `paas up`, and further environment.
+    async fn with(life: u64, hold: bool, arguments: &[&str], more: &[(&str, &str)]) -> anyhow::Result<Option<Self>> {
         if !pebble::is_installed()? {
             return Ok(None);
         }
@@ -47,11 +54,16 @@ impl World {
             ("PAAS_ACME_ROOT", pebble.root.display().to_string()),
             ("PAAS_ACME_CONTACT", "operator@example.test".to_owned()),
             ("PAAS_ACME_RETRY", "2".to_owned()),
+            ("PAAS_ACME_CHECK_PORT", port.to_string()),
+            ("PAAS_ACME_CHECK_DNS", pebble.dns.to_string()),
         ];
+        let ports = ["--http-port", &port.to_string(), "--https-port", "0"].map(str::to_owned);
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+        let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let start = Start {
             hold,
-            arguments: ["--http-port".to_owned(), port.to_string(), "--https-port".to_owned(), "0".to_owned()].into(),
-            environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            arguments: ports.into_iter().chain(arguments).collect(),
+            environment: environment.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)).collect(),
         };
         Ok(Some(Self { platform: Platform::start(&start)?, pebble, _folder: folder }))
     }
@@ -119,8 +131,14 @@ async fn a_certificate_is_fetched_served_and_renewed() -> anyhow::Result<()> {
     };
     let logs = eventually("the app's log says why", LIMIT, told).await?;
     says(&logs, &["trying again in", &format!("fetched a certificate for {host}, valid until")])?;
+    let elsewhere = format!("{lost} leads to 127.0.0.2, and there this platform does not answer on port ");
+    says(&logs, &[&elsewhere, "change its record in DNS"])?;
+    says(&succeed(&app.paas(&["tls:info"])?)?, &[&format!("{lost}: no certificate yet: {elsewhere}")])?;
+    ensure!(!pebble.log().contains(&lost), "the authority was not even asked:\n{}", pebble.log());
     pebble.lead(&lost, "127.0.0.1").await?;
     world.fetched(&app, &lost, None).await?;
+
+    ensure!(!succeed(&app.paas(&["tls:info"])?)?.contains("no certificate yet"));
 
     // At two thirds of its life comes the next, and nobody has to do anything.
     let second = world.fetched(&app, &host, Some(&first)).await?;
@@ -206,6 +224,59 @@ async fn an_order_survives_kill_9_and_is_nobody_elses() -> anyhow::Result<()> {
     }
     ensure!(world.pebble.signed() == 7, "{}", world.pebble.log());
     drop(second);
+    Ok(())
+}
+
+async fn the_apis_own_hosts_have_certificates_too() -> anyhow::Result<()> {
+    let domain = format!("{}.example.test", random_name("zone"));
+    let arguments = ["--domain", &domain, "--host", "127.0.0.1"];
+    let Some(world) = World::with(60, false, &arguments, &[]).await? else { return Ok(()) };
+    let (platform, pebble) = (&world.platform, &world.pebble);
+    let ann = User::new(platform)?;
+    let app = ann.create_app()?;
+    let root = ann.home.join("authority.pem");
+    fs::write(&root, pebble.signing_root().await?)?;
+    let port = platform.addresses.https.port();
+    let mut before = Vec::new();
+    for name in ["paas", "deis"] {
+        let host = format!("{name}.{domain}");
+        before.push(world.fetched(&app, &host, None).await?);
+        let curl = Command::new("curl")
+            .args(["--silent", "--show-error", "--cacert"])
+            .arg(&root)
+            .args(["--resolve", &format!("{host}:{port}:127.0.0.1"), &format!("https://{host}:{port}/healthz")])
+            .output()?;
+        ensure!(succeed(&curl)? == "OK", "{curl:?}");
+    }
+    // They are nobody's, they are renewed as others are, and no app gets one without asking.
+    ensure!(!succeed(&ann.paas(&["certs"])?)?.contains("auto-"));
+    world.fetched(&app, &format!("paas.{domain}"), before.first().map(String::as_str)).await?;
+    ensure!(shown(platform, &format!("{}.{domain}", app.name))?.1.contains("this host has no certificate"));
+    says(&platform.log(), &[&format!("fetched a certificate for paas.{domain}, valid until")])?;
+    Ok(())
+}
+
+async fn without_a_look_the_authority_says_what_is_wrong() -> anyhow::Result<()> {
+    let domain = format!("{}.example.test", random_name("zone"));
+    let arguments = ["--domain", &domain, "--host", "127.0.0.1"];
+    let off = [("PAAS_ACME_CHECK", "off"), ("PAAS_ACME_OWN_HOSTS", "off")];
+    let Some(world) = World::with(7_776_000, false, &arguments, &off).await? else { return Ok(()) };
+    let ann = User::new(&world.platform)?;
+    let app = ann.create_app()?;
+    let lost = format!("lost.{}.example.test", random_name("zone"));
+    world.pebble.lead(&lost, "127.0.0.2").await?;
+    succeed(&app.paas(&["domains:add", &lost])?)?;
+    succeed(&app.paas(&["tls:auto:enable"])?)?;
+    let told = || async {
+        let told = succeed(&app.paas(&["tls:info"])?)?;
+        Ok(told.contains(&format!("{lost}: no certificate yet: ")).then_some(told))
+    };
+    let told = eventually("why there is no certificate", LIMIT, told).await?;
+    ensure!(!told.contains("this platform does not answer"), "{told}");
+    ensure!(world.pebble.log().contains(&lost), "the authority was asked");
+    // The app's own host below the platform's domain gets one, the API's do not.
+    world.fetched(&app, &format!("{}.{domain}", app.name), None).await?;
+    ensure!(shown(&world.platform, &format!("paas.{domain}"))?.1.contains("this host has no certificate"));
     Ok(())
 }
 

@@ -13,6 +13,7 @@ mod load;
 mod one_off;
 mod push;
 mod rollout;
+mod routing;
 mod tls;
 mod tour;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         load::scenarios(),
         one_off::scenarios(),
         rollout::scenarios(),
+        routing::scenarios(),
         tls::scenarios(),
         acme::scenarios(),
         crash::scenarios(),

@@ -13,12 +13,12 @@ use paas_tests::{App, Platform, User, fail, random_name, says, scenarios, shared
 scenarios![a_certificate_serves_from_the_moment_that_it_is_attached, certificates_of_every_kind_are_served,];
 
 /// A certificate authority of the test's own.
-struct Authority {
+pub(crate) struct Authority {
     folder: PathBuf,
 }
 
 impl Authority {
-    fn new(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(folder: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let authority = Self { folder: folder.to_path_buf() };
         authority.openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "ca.key"])?;
@@ -44,7 +44,7 @@ impl Authority {
     }
 
     /// Signs a certificate for these hosts with a new key of this kind; gives the chain's file and the key's.
-    fn sign(&self, name: &str, hosts: &[&str], kind: &[&str]) -> anyhow::Result<(String, String)> {
+    pub(crate) fn sign(&self, name: &str, hosts: &[&str], kind: &[&str]) -> anyhow::Result<(String, String)> {
         let [key, request, signed, chain, names] =
             ["key", "csr", "crt", "pem", "ext"].map(|end| format!("{name}.{end}"));
         fs::write(self.folder.join(&key), self.openssl(kind)?)?;
@@ -76,7 +76,7 @@ impl Authority {
     }
 
     /// `curl` of somebody who trusts this authority: the status, the protocol's version and the whole answer.
-    fn curl(&self, platform: &Platform, url: &str, more: &[&str]) -> anyhow::Result<(String, String)> {
+    pub(crate) fn curl(&self, platform: &Platform, url: &str, more: &[&str]) -> anyhow::Result<(String, String)> {
         let ca = self.folder.join("ca.pem");
         let host = url.split('/').nth(2).and_then(|host| host.split(':').next()).context("a host")?;
         let mut command = Command::new("curl");

@@ -20,6 +20,8 @@ pub struct Pebble {
     pub directory: String,
     /// The root that vouches for its directory.
     pub root: PathBuf,
+    /// The name server that it asks.
+    pub dns: SocketAddr,
     log: PathBuf,
     management: SocketAddr,
     names: SocketAddr,
@@ -103,6 +105,7 @@ impl Pebble {
         let authority = Self {
             directory: format!("https://{listen}/dir"),
             root,
+            dns: names,
             log,
             management,
             names: answers,

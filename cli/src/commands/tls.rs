@@ -61,7 +61,12 @@ async fn info(arguments: &Info, context: &Context) -> Result<(), Error> {
             let preload = if hsts.preload { ", preload" } else { "" };
             printer.line(format!("HSTS: {} seconds{subdomains}{preload}", hsts.max_age))?;
         }
-        if tls.certs_auto_enabled { printer.line("Automatic Certificates: true") } else { Ok(()) }
+        if tls.certs_auto_enabled {
+            printer.line("Automatic Certificates: true")?;
+        }
+        tls.certs_auto_problems
+            .iter()
+            .try_for_each(|(domain, problem)| printer.line(format!("  {domain}: no certificate yet: {problem}")))
     })
 }
 

@@ -1,5 +1,7 @@
 //! How visitors of an app come by TLS (contract §1.12).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -27,6 +29,9 @@ pub struct Tls {
     /// Whether the platform fetches certificates for the app's domains, and renews them; beyond the contract.
     #[serde(default)]
     pub certs_auto_enabled: bool,
+    /// Why some of its domains have no certificate yet, by domain; beyond the contract.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certs_auto_problems: BTreeMap<String, String>,
 }
 
 /// What a browser is told to remember of a host: that it is to be visited by TLS alone (RFC 6797).

@@ -5,14 +5,15 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{DbError, certs::SealedKey};
+use crate::domain::certificate::Certificate;
 
 /// A domain that may be due for a certificate.
 #[derive(Debug, Clone)]
 pub struct Due {
     /// The domain, as stored.
     pub domain: String,
-    /// Its app.
-    pub app: Uuid,
+    /// Its app; none of the platform's own hosts has one.
+    pub app: Option<Uuid>,
     /// The end of the certificate that serves it.
     pub expires: Option<DateTime<Utc>>,
 }
@@ -25,7 +26,7 @@ const MOST_FAILING: i64 = 10;
 pub async fn list_due(db: &mut PgConnection, subdomains: bool) -> Result<Vec<Due>, DbError> {
     let due = sqlx::query_as!(
         Due,
-        r#"SELECT d.domain, d.app_id AS app, c.expires AS "expires?"
+        r#"SELECT d.domain, d.app_id AS "app?", c.expires AS "expires?"
            FROM domains d
            JOIN apps a ON a.id = d.app_id AND a.name IS NOT NULL
            JOIN tls t ON t.app_id = d.app_id AND t.certs_auto_enabled
@@ -61,6 +62,86 @@ pub async fn next_due(db: &mut PgConnection) -> Result<Option<DateTime<Utc>>, Db
     Ok(next)
 }
 
+/// The same among the platform's own hosts.
+pub async fn list_own_due(db: &mut PgConnection, hosts: &[String]) -> Result<Vec<Due>, DbError> {
+    let due = sqlx::query_as!(
+        Due,
+        r#"SELECT h.host AS "domain!", NULL::uuid AS app, c.expires AS "expires?"
+           FROM unnest($1::text[]) AS h (host)
+           LEFT JOIN own_certificates c ON c.host = h.host
+           LEFT JOIN acme_orders o ON o.domain = h.host
+           WHERE (c.host IS NULL OR c.starts + (c.expires - c.starts) * 2 / 3 <= now())
+             AND (o.domain IS NULL OR o.next_attempt <= now())
+           ORDER BY h.host"#,
+        hosts
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(due)
+}
+
+/// The next moment at which one of the platform's own hosts becomes due by itself.
+pub async fn next_own_due(db: &mut PgConnection, hosts: &[String]) -> Result<Option<DateTime<Utc>>, DbError> {
+    let next = sqlx::query_scalar!(
+        r#"SELECT min(greatest(coalesce(c.starts + (c.expires - c.starts) * 2 / 3, '-infinity'),
+                               coalesce(o.next_attempt, '-infinity'))) AS next
+           FROM unnest($1::text[]) AS h (host)
+           LEFT JOIN own_certificates c ON c.host = h.host
+           LEFT JOIN acme_orders o ON o.domain = h.host
+           WHERE c.host IS NOT NULL OR o.domain IS NOT NULL"#,
+        hosts
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(next)
+}
+
+/// Serves one of the platform's own hosts with this certificate from now on.
+pub async fn set_own_certificate(
+    db: &mut PgConnection,
+    host: &str,
+    certificate: &Certificate,
+    key: &SealedKey,
+) -> Result<(), DbError> {
+    sqlx::query!(
+        "INSERT INTO own_certificates (host, uuid, chain, key_id, sealed, starts, expires) VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (host) DO UPDATE SET uuid = $2, chain = $3, key_id = $4, sealed = $5, starts = $6, expires = $7",
+        host,
+        key.uuid,
+        certificate.chain,
+        key.key_id,
+        key.sealed,
+        certificate.starts,
+        certificate.expires
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The certificates of the platform's own hosts: host, chain, sealed key. To be read in the table's transaction.
+pub async fn list_own_certificates(db: &mut PgConnection) -> Result<Vec<(String, String, SealedKey)>, DbError> {
+    let rows = sqlx::query!("SELECT host, chain, uuid, key_id, sealed FROM own_certificates ORDER BY host")
+        .fetch_all(db)
+        .await?;
+    let told = rows.into_iter();
+    Ok(told
+        .map(|row| (row.host, row.chain, SealedKey { uuid: row.uuid, key_id: row.key_id, sealed: row.sealed }))
+        .collect())
+}
+
+/// Why domains of an app have no certificate yet: domain and reason.
+pub async fn list_problems(db: &mut PgConnection, app: Uuid) -> Result<Vec<(String, String)>, DbError> {
+    let rows = sqlx::query!(
+        r#"SELECT o.domain, o.problem AS "problem!" FROM domains d JOIN acme_orders o ON o.domain = d.domain
+           WHERE d.app_id = $1 AND o.problem IS NOT NULL ORDER BY o.domain"#,
+        app
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.domain, row.problem)).collect())
+}
+
 /// How far fetching a certificate has come.
 #[derive(Debug, Clone, Default)]
 pub struct Order {
@@ -73,19 +154,20 @@ pub struct Order {
 }
 
 /// How far a domain has come with the authority of this directory; what another knows of it is forgotten.
-pub async fn order(db: &mut PgConnection, domain: &str, directory: &str) -> Result<Order, DbError> {
+pub async fn order(db: &mut PgConnection, due: &Due, directory: &str) -> Result<Order, DbError> {
     sqlx::query!(
-        "INSERT INTO acme_orders (domain, directory) VALUES ($1, $2)
+        "INSERT INTO acme_orders (domain, directory, own) VALUES ($1, $2, $3)
          ON CONFLICT (domain) DO UPDATE SET directory = $2, order_url = NULL, uuid = NULL, key_id = NULL, sealed = NULL,
              token = NULL, answer = NULL
          WHERE acme_orders.directory <> $2",
-        domain,
-        directory
+        due.domain,
+        directory,
+        due.app.is_none()
     )
     .execute(&mut *db)
     .await?;
     let row =
-        sqlx::query!("SELECT order_url, uuid, key_id, sealed, failures FROM acme_orders WHERE domain = $1", domain)
+        sqlx::query!("SELECT order_url, uuid, key_id, sealed, failures FROM acme_orders WHERE domain = $1", due.domain)
             .fetch_one(db)
             .await?;
     let key = match (row.uuid, row.key_id, row.sealed) {
@@ -136,18 +218,20 @@ pub async fn set_key(db: &mut PgConnection, domain: &str, key: &SealedKey) -> Re
     Ok(())
 }
 
-/// Notes how an attempt ended, and when the next may be made.
+/// Notes how an attempt ended, why it came to nothing, and when the next may be made.
 pub async fn set_attempt(
     db: &mut PgConnection,
     domain: &str,
+    problem: Option<&str>,
     failures: i32,
     next: DateTime<Utc>,
 ) -> Result<(), DbError> {
     sqlx::query!(
-        "UPDATE acme_orders SET failures = $2, next_attempt = $3, updated = now() WHERE domain = $1",
+        "UPDATE acme_orders SET failures = $2, next_attempt = $3, problem = $4, updated = now() WHERE domain = $1",
         domain,
         failures,
-        next
+        next,
+        problem
     )
     .execute(db)
     .await?;
@@ -187,7 +271,8 @@ pub async fn account(db: &mut PgConnection, directory: &str, new: &SealedKey) ->
 pub async fn key_ids(db: &mut PgConnection) -> Result<Vec<String>, DbError> {
     let ids = sqlx::query_scalar!(
         r#"SELECT key_id AS "key_id!" FROM acme_accounts
-           UNION SELECT key_id FROM acme_orders WHERE key_id IS NOT NULL"#
+           UNION SELECT key_id FROM acme_orders WHERE key_id IS NOT NULL
+           UNION SELECT key_id FROM own_certificates"#
     )
     .fetch_all(db)
     .await?;

@@ -140,12 +140,15 @@ pub type Procfiles = std::collections::BTreeMap<Uuid, Procfile>;
 /// The Procfiles of these apps' newest good releases.
 pub async fn procfiles(db: &mut PgConnection, apps: &[Uuid]) -> Result<Procfiles, DbError> {
     let rows = sqlx::query!(
-        r#"SELECT DISTINCT ON (r.app_id) r.app_id, b.procfile AS "procfile: Json<Procfile>"
-           FROM releases r JOIN builds b ON b.uuid = r.build
-           WHERE r.app_id = ANY($1) AND NOT EXISTS (
-               SELECT FROM deployments d WHERE d.app_id = r.app_id AND d.version = r.version AND d.kind = 'release'
-                   AND d.status IN ('failed', 'superseded'))
-           ORDER BY r.app_id, r.version DESC"#,
+        r#"SELECT a.id AS "app_id!", b.procfile AS "procfile: Json<Procfile>"
+           FROM unnest($1::uuid[]) AS a (id)
+           CROSS JOIN LATERAL (
+               SELECT r.build FROM releases r
+               WHERE r.app_id = a.id AND r.build IS NOT NULL AND NOT EXISTS (
+                   SELECT FROM deployments d WHERE d.app_id = r.app_id AND d.version = r.version AND d.kind = 'release'
+                       AND d.status IN ('failed', 'superseded'))
+               ORDER BY r.version DESC LIMIT 1) r
+           JOIN builds b ON b.uuid = r.build"#,
         apps
     )
     .fetch_all(db)

@@ -26,4 +26,4 @@ pub mod tls;
 pub mod wait;
 pub mod workload;
 
-pub use platform::{Options, Platform};
+pub use platform::{OWN_HOSTS, Options, Platform};

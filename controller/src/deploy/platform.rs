@@ -66,6 +66,9 @@ pub struct Options {
     pub registry_auth_file: Option<PathBuf>,
 }
 
+/// The first labels of the hosts at which the API is reached, below the platform's domain.
+pub const OWN_HOSTS: [&str; 2] = ["paas", "deis"];
+
 impl Options {
     /// What is shown to the registry of an app's image: what the app's owner says, else the platform's own credentials,
     /// which are for what was built for this very app.

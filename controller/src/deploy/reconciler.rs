@@ -136,7 +136,8 @@ impl Workers {
         loop {
             let look_again = {
                 let Ok(_slot) = self.slots.acquire().await else { return };
-                step::converge(&self.platform, app).await
+                // Boxed: those that wait for a slot, thousands after a sweep, carry nothing of it along.
+                Box::pin(step::converge(&self.platform, app)).await
             };
             match look_again {
                 Ok(look_again) => {

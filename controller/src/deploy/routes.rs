@@ -13,7 +13,7 @@ use paas_router::model::{Certificate, Challenge, Host, Hsts, Route, Rules, Table
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{Options, Platform, certs, signals::Signal};
+use super::{OWN_HOSTS, Options, Platform, certs, signals::Signal};
 use crate::{
     db::{self, DbError, inconsistent},
     domain::settings::Address,
@@ -92,6 +92,16 @@ impl Published {
             certificates.push(Certificate { hosts, chain, key });
             opened.insert(one.uuid, pair);
         }
+        for (host, chain, key) in db::acme::list_own_certificates(db).await? {
+            let Ok(host) = host.parse() else { continue };
+            match certs::open(&platform.seal, &key) {
+                Ok(secret) => {
+                    let key = secret.expose().to_owned().into();
+                    certificates.push(Certificate { hosts: vec![host], chain, key });
+                }
+                Err(error) => tracing::error!(%error, %host, "a private key cannot be unsealed"),
+            }
+        }
         *lock(&self.opened) = Arc::new(opened);
         Ok(certificates)
     }
@@ -126,7 +136,7 @@ fn whitelist(app: &db::routing::AppRoute) -> Vec<IpNet> {
 /// The table of these apps, and of the controller itself.
 fn table(platform: &Platform, version: u64, apps: &[db::routing::AppRoute]) -> Result<Table, DbError> {
     let options = &platform.options;
-    let own = ["paas", "deis"].iter().filter_map(|name| options.host(name).parse::<Host>().ok()).collect();
+    let own = OWN_HOSTS.iter().filter_map(|name| options.host(name).parse::<Host>().ok()).collect();
     let mut routes = vec![Route { hosts: own, targets: vec![Target::from(options.advertised)], ..Route::default() }];
     for app in apps {
         routes.push(Route {

@@ -33,6 +33,11 @@ const NO_AUTHORITY: &str =
 
 async fn current(api: &Api, access: &AppAccess) -> Answer<Tls> {
     let stored = tls::get(api.platform(), access.app.id).await?;
+    let problems = if stored.tls.certs_auto_enabled {
+        db::acme::list_problems(&mut *api.pool().acquire().await?, access.app.id).await?
+    } else {
+        Vec::new()
+    };
     Ok(Tls {
         uuid: stored.uuid,
         app: access.app.name.clone(),
@@ -42,6 +47,7 @@ async fn current(api: &Api, access: &AppAccess) -> Answer<Tls> {
         https_enforced: stored.tls.https_enforced,
         hsts: stored.tls.hsts,
         certs_auto_enabled: stored.tls.certs_auto_enabled,
+        certs_auto_problems: problems.into_iter().collect(),
     })
 }
 

@@ -1,13 +1,13 @@
 //! Where certificates are fetched from.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use instant_acme::LetsEncrypt;
 use url::Url;
 
 use super::Problems;
-use crate::deploy::acme::Authority;
+use crate::deploy::acme::{Authority, Check};
 
 /// The flags of automatic certificates.
 #[derive(Debug, Args)]
@@ -27,6 +27,27 @@ pub(super) struct Arguments {
     /// Seconds to wait after an authority said no; they double with each time.
     #[arg(long, env = "PAAS_ACME_RETRY", default_value = "300")]
     acme_retry: u64,
+    /// Whether one looks that a domain leads here before the authority is asked: `on` or `off`.
+    #[arg(long, env = "PAAS_ACME_CHECK", default_value = "on", value_parser = switch, action = clap::ArgAction::Set)]
+    acme_check: bool,
+    /// Port at which the domain is asked then; an authority comes to 80.
+    #[arg(long, env = "PAAS_ACME_CHECK_PORT", default_value = "80", value_parser = clap::value_parser!(u16).range(1..))]
+    acme_check_port: u16,
+    /// Name server that is asked then, as address and port, where this machine's own tells other addresses than the
+    /// world hears.
+    #[arg(long, env = "PAAS_ACME_CHECK_DNS")]
+    acme_check_dns: Option<SocketAddr>,
+    /// Whether certificates are fetched for the API's own hosts, below the platform's domain: `on` or `off`.
+    #[arg(long, env = "PAAS_ACME_OWN_HOSTS", default_value = "on", value_parser = switch, action = clap::ArgAction::Set)]
+    acme_own_hosts: bool,
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("expected on or off".to_owned()),
+    }
 }
 
 impl Arguments {
@@ -59,7 +80,9 @@ impl Arguments {
             problems.0.push(format!("--acme-root: cannot read {}: {error}", root.display()));
         }
         let retry = Duration::from_secs(self.acme_retry.clamp(1, 86_400));
-        Some(Authority { directory, contacts, root: self.acme_root, retry })
+        let check = Check { port: self.acme_check_port, name_server: self.acme_check_dns };
+        let check = self.acme_check.then_some(check);
+        Some(Authority { directory, contacts, root: self.acme_root, retry, check, own_hosts: self.acme_own_hosts })
     }
 }
 
@@ -73,6 +96,10 @@ mod tests {
             acme_contact: contact.to_owned(),
             acme_root: root.map(PathBuf::from),
             acme_retry: 300,
+            acme_check: true,
+            acme_check_port: 80,
+            acme_check_dns: None,
+            acme_own_hosts: true,
         };
         let mut problems = Problems::default();
         (arguments.check(&mut problems), problems.0)

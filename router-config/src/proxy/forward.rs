@@ -28,7 +28,7 @@ use super::pages::Page;
 use super::upstream::{ConnectError, Connection, Exchange};
 use super::visitor::Visitor;
 use super::worker::Worker;
-use super::{affinity, headers, host, https, upgrade};
+use super::{affinity, headers, host, https, upgrade, vouched};
 use crate::switchboard::{Caller, Choice};
 use crate::table::{Closed, LiveRules};
 use crate::target::Lease;
@@ -47,6 +47,7 @@ pub(super) async fn answer(
 ) -> Response<ResponseBody> {
     visitor.activity.enter(Phase::Busy);
     let (parts, body) = request.into_parts();
+    let visitor = vouched::visitor(&worker, visitor, &parts.headers);
     let mut line = worker.access_log.then(|| Box::new(LogLine::new(&parts)));
     let response = route(&worker, &visitor, Request::from_parts(parts, body), &mut line).await;
     if let Some(line) = line {

@@ -22,6 +22,7 @@ mod secure;
 mod upgrade;
 mod upstream;
 mod visitor;
+mod vouched;
 mod worker;
 
 use std::io;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +53,8 @@ pub struct Settings {
     pub port: u16,
     /// The same for visitors who come by TLS; where those are sent who have to.
     pub https_port: u16,
+    /// Proxies before this one whose `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Whether each request is logged, at debug level.
     pub access_log: bool,
 }

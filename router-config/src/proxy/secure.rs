@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use hyper::server::conn::http2::Connection;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -13,7 +14,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, Phase};
-use super::alarm::{Alarm, Guard};
 use super::forward;
 use super::visitor::{self, COMING, Visitor};
 use super::worker::Worker;
@@ -83,22 +83,5 @@ async fn converse(
         })
     };
     let mut connection = worker.http2.serve_connection(TokioIo::new(stream), service);
-    let (overdue, stop) = (Alarm::default(), Alarm::default());
-    let guard = Guard::spawn(visitor::guard(Rc::clone(&worker), activity, overdue.clone(), stop.clone()));
-    let ended = tokio::select! {
-        biased;
-        ended = &mut connection => Some(ended),
-        () = overdue.rung() => None,
-        () = stop.rung() => {
-            Pin::new(&mut connection).graceful_shutdown();
-            tokio::select! {
-                ended = &mut connection => Some(ended),
-                () = overdue.rung() => None,
-            }
-        }
-    };
-    drop(guard);
-    if let Some(Err(error)) = &ended {
-        tracing::debug!(%error, "a visitor's connection failed");
-    }
+    visitor::attend(&worker, activity, &mut connection, Connection::graceful_shutdown).await;
 }

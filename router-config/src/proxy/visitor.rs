@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
+use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -38,7 +39,7 @@ pub(super) struct Visitor {
     pub(super) forwarded: Forwarded,
     pub(super) activity: Arc<Activity>,
     /// Its place among the connections allowed at once.
-    _place: Rc<OwnedSemaphorePermit>,
+    place: Rc<OwnedSemaphorePermit>,
 }
 
 impl Visitor {
@@ -50,15 +51,22 @@ impl Visitor {
         activity: &Arc<Activity>,
         place: &Rc<OwnedSemaphorePermit>,
     ) -> Rc<Self> {
-        let address = address.ip().to_canonical();
-        let (protocol, port) =
-            if secure { ("https", HeaderValue::from(worker.https_port)) } else { ("http", worker.port.clone()) };
-        Rc::new(Self {
-            caller: Caller { address, secure },
-            forwarded: Forwarded { address: address_text(address), protocol: HeaderValue::from_static(protocol), port },
-            activity: Arc::clone(activity),
-            _place: Rc::clone(place),
-        })
+        let caller = Caller { address: address.ip().to_canonical(), secure };
+        let forwarded = forwarded(worker, caller, None);
+        Rc::new(Self { caller, forwarded, activity: Arc::clone(activity), place: Rc::clone(place) })
+    }
+
+    /// The visitor for whom this one asks: a proxy that is trusted. `port` is the one that the visitor sees.
+    pub(super) fn vouched_for(
+        &self,
+        worker: &Worker,
+        address: IpAddr,
+        secure: bool,
+        port: Option<HeaderValue>,
+    ) -> Rc<Self> {
+        let caller = Caller { address, secure };
+        let forwarded = forwarded(worker, caller, port);
+        Rc::new(Self { caller, forwarded, activity: Arc::clone(&self.activity), place: Rc::clone(&self.place) })
     }
 }
 
@@ -86,16 +94,33 @@ where
     };
     let stream = Watched::new(stream, Arc::clone(&activity));
     let mut connection = worker.server.serve_connection(stream, service).with_upgrades();
+    let ended = attend(&worker, activity, &mut connection, UpgradeableConnection::graceful_shutdown).await;
+    if ended && let Some(parts) = connection.into_parts() {
+        linger(parts.io.into_stream()).await;
+    }
+}
+
+/// Goes on with a connection until it ends by itself, and says whether it did: the visitor may take too long. Once the
+/// router stops, the connection is told so by `farewell`.
+pub(super) async fn attend<C>(
+    worker: &Rc<Worker>,
+    activity: Arc<Activity>,
+    connection: &mut C,
+    farewell: impl FnOnce(Pin<&mut C>),
+) -> bool
+where
+    C: Future<Output = hyper::Result<()>> + Unpin,
+{
     let (overdue, stop) = (Alarm::default(), Alarm::default());
-    let guard = Guard::spawn(guard(Rc::clone(&worker), activity, overdue.clone(), stop.clone()));
+    let guard = Guard::spawn(guard(Rc::clone(worker), activity, overdue.clone(), stop.clone()));
     let ended = tokio::select! {
         biased;
-        ended = &mut connection => Some(ended),
+        ended = &mut *connection => Some(ended),
         () = overdue.rung() => None,
         () = stop.rung() => {
-            Pin::new(&mut connection).graceful_shutdown();
+            farewell(Pin::new(&mut *connection));
             tokio::select! {
-                ended = &mut connection => Some(ended),
+                ended = connection => Some(ended),
                 () = overdue.rung() => None,
             }
         }
@@ -104,15 +129,11 @@ where
     if let Some(Err(error)) = &ended {
         tracing::debug!(%error, "a visitor's connection failed");
     }
-    if ended.is_some()
-        && let Some(parts) = connection.into_parts()
-    {
-        linger(parts.io.into_stream()).await;
-    }
+    ended.is_some()
 }
 
 /// Rings when the visitor takes too long, and when the router stops.
-pub(super) async fn guard(worker: Rc<Worker>, activity: Arc<Activity>, overdue: Alarm, stop: Alarm) {
+async fn guard(worker: Rc<Worker>, activity: Arc<Activity>, overdue: Alarm, stop: Alarm) {
     let too_long = activity.overdue(worker.limits.header, |phase| match phase {
         Phase::Head => Some(worker.limits.header),
         Phase::Idle => Some(worker.limits.idle),
@@ -133,6 +154,12 @@ pub(super) async fn guard(worker: Rc<Worker>, activity: Arc<Activity>, overdue: 
         }
     }
     overdue.ring();
+}
+
+fn forwarded(worker: &Worker, caller: Caller, port: Option<HeaderValue>) -> Forwarded {
+    let protocol = HeaderValue::from_static(if caller.secure { "https" } else { "http" });
+    let usual = || if caller.secure { HeaderValue::from(worker.https_port) } else { worker.port.clone() };
+    Forwarded { address: address_text(caller.address), protocol, port: port.unwrap_or_else(usual) }
 }
 
 fn address_text(address: IpAddr) -> HeaderValue {

@@ -9,6 +9,7 @@ use hyper::header::HeaderValue;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
+use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -52,6 +53,7 @@ pub(super) struct Worker {
     pub(super) port: HeaderValue,
     pub(super) https_port: u16,
     pub(super) access_log: bool,
+    pub(super) trusted_proxies: Vec<IpNet>,
     /// No new requests from now on.
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -76,7 +78,7 @@ pub(super) fn run(start: Start) -> std::io::Result<()> {
 }
 
 async fn work(start: Start) -> std::io::Result<()> {
-    let Settings { limits, port, https_port, access_log } = start.settings;
+    let Settings { limits, port, https_port, access_log, trusted_proxies } = start.settings;
     let mut server = http1::Builder::new();
     server.max_header_size(limits.header_bytes).max_buf_size(limits.header_bytes.max(64 * 1024));
     let mut http2 = http2::Builder::new(Local);
@@ -97,6 +99,7 @@ async fn work(start: Start) -> std::io::Result<()> {
         port: HeaderValue::from(port),
         https_port,
         access_log,
+        trusted_proxies,
         stop: start.stop,
         tasks: TaskTracker::new(),
     });

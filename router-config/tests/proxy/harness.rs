@@ -221,11 +221,17 @@ impl Router {
     }
 
     pub(crate) fn with(limits: Limits, drain_limit: Duration) -> Self {
+        Self::behind(&[], limits, drain_limit)
+    }
+
+    /// A router behind proxies with these addresses.
+    pub(crate) fn behind(proxies: &[&str], limits: Limits, drain_limit: Duration) -> Self {
+        let trusted_proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
         let switchboard = Switchboard::new(drain_limit);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = Listeners::bind(any, NonZeroUsize::new(2).unwrap()).unwrap();
         let address = listeners.address();
-        let settings = Settings { limits, port: address.port(), https_port: 443, access_log: true };
+        let settings = Settings { limits, port: address.port(), https_port: 443, trusted_proxies, access_log: true };
         let folder = tempfile::tempdir().unwrap();
         let default = tls::self_made(folder.path()).unwrap();
         let https = Https {

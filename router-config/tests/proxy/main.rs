@@ -2,9 +2,11 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod frames;
 mod harness;
 mod hostile;
 mod hosts;
+mod many;
 mod program;
 mod publisher;
 mod retry;
@@ -13,3 +15,4 @@ mod secure;
 mod streaming;
 mod switch;
 mod upgrade;
+mod vouched;

@@ -13,8 +13,14 @@ use crate::harness::{Backend, Visitor, get, nobody, route, until};
 use crate::publisher::Publisher;
 use crate::secure::{certificate, come, der};
 
-struct Program {
+pub(crate) struct Program {
     child: Child,
+}
+
+impl Program {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for Program {
@@ -24,7 +30,7 @@ impl Drop for Program {
     }
 }
 
-fn command(folder: &Path, listen: SocketAddr, publisher: SocketAddr) -> Command {
+pub(crate) fn command(folder: &Path, listen: SocketAddr, publisher: SocketAddr) -> Command {
     command_with(folder, listen, publisher, "", "")
 }
 
@@ -45,14 +51,14 @@ fn command_with(folder: &Path, listen: SocketAddr, publisher: SocketAddr, flag: 
     command
 }
 
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("token"), "secret").unwrap();
     std::fs::create_dir(folder.path().join("data")).unwrap();
     folder
 }
 
-async fn start(command: &mut Command, listen: SocketAddr) -> Program {
+pub(crate) async fn start(command: &mut Command, listen: SocketAddr) -> Program {
     let child = command.stderr(Stdio::null()).spawn().unwrap();
     let program = Program { child };
     until("the router listens", || std::net::TcpStream::connect(listen).is_ok()).await;

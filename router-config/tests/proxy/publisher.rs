@@ -68,7 +68,11 @@ impl Publisher {
 
     pub(crate) fn publish(&self, version: u64, targets: &[SocketAddr]) {
         let routes = vec![route("app.test", targets)];
-        self.say(version, serde_json::to_string(&Table { version, routes, ..Table::default() }).unwrap());
+        self.publish_table(&Table { version, routes, ..Table::default() });
+    }
+
+    pub(crate) fn publish_table(&self, table: &Table) {
+        self.say(table.version, serde_json::to_string(table).unwrap());
     }
 
     pub(crate) fn last(&self) -> Option<(String, Value)> {

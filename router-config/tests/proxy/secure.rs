@@ -88,15 +88,15 @@ pub(crate) async fn come(address: SocketAddr, host: &str, protocols: &[&str]) ->
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     // A router that has just been started may not listen here yet.
-    let connecting = async {
-        loop {
-            if let Ok(stream) = TcpStream::connect(address).await {
-                return stream;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    let stream = in_time(connecting).await;
+    let mut listens = None;
+    until("somebody listens", || {
+        listens = std::net::TcpStream::connect(address).ok();
+        listens.is_some()
+    })
+    .await;
+    let stream = listens.unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let stream = TcpStream::from_std(stream).unwrap();
     let name = ServerName::try_from(host.to_owned()).unwrap();
     in_time(TlsConnector::from(Arc::new(config)).connect(name, stream)).await.unwrap()
 }

@@ -6,10 +6,12 @@
 
 #![allow(clippy::cast_precision_loss, reason = "figures are no exact numbers")]
 
+mod api;
 mod idle;
 mod machine;
 mod open_loop;
 mod openssh;
+mod pair;
 mod process;
 mod proxies;
 mod publisher;
@@ -55,10 +57,12 @@ pub enum Part {
     Idle,
     /// Large and many files through git.
     Transfer,
-    /// The router beside nginx.
+    /// The router beside nginx, plain and by TLS.
     Router,
     /// A new routing table of 10,000 hosts.
     Swap,
+    /// The API of a platform with 10,000 apps.
+    Api,
 }
 
 impl Settings {
@@ -120,6 +124,9 @@ async fn measure(settings: &Settings, report: &mut Report) -> anyhow::Result<()>
     }
     if parts.contains(&Part::Swap) {
         report.add(swap::measure(settings).await?);
+    }
+    if parts.contains(&Part::Api) {
+        report.add(api::measure(settings).await?);
     }
     if parts.iter().any(|part| *part < Part::Router) {
         say("starting a platform");

@@ -25,8 +25,8 @@ pub(super) async fn measure(settings: &Settings) -> anyhow::Result<Vec<Figure>> 
     let backend = Nginx::backend(folder.path()).await?;
     let mut hosts: Vec<String> = (0..HOSTS - 1).map(|number| format!("app-{number}.bench.localhost")).collect();
     hosts.push(newest(1));
-    let nginx = Nginx::proxy(folder.path(), backend.address, &hosts).await?;
-    let router = Router::start(folder.path(), backend.address, &hosts).await?;
+    let nginx = Nginx::proxy(folder.path(), backend.address, &hosts, None).await?;
+    let router = Router::start(folder.path(), backend.address, &hosts, None).await?;
     for address in [nginx.address, router.address] {
         serves(address, &newest(1)).await?;
     }

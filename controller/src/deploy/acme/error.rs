@@ -9,9 +9,12 @@ const LONGEST_WORDS: usize = 500;
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AcmeError {
-    /// The authority said no, or the domain does not lead here.
+    /// The authority said no.
     #[error("{0}")]
     Refused(String),
+    /// The domain does not lead here.
+    #[error("{0}")]
+    Elsewhere(String),
     /// The authority could not be talked to.
     #[error("the certificate authority cannot be reached or does not answer as it should: {0}")]
     Unreachable(String),

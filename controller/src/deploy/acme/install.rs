@@ -21,29 +21,49 @@ pub(super) async fn install(fetcher: &Fetcher, due: &Due, chain: &str) -> Result
     let platform = &fetcher.platform;
     let host = platform.options.host(&due.domain);
     let mut db = platform.pool.begin().await?;
-    let app = db::apps::lock(&mut db, due.app).await?.ok_or(AcmeError::Unwanted)?;
-    let known = db::acme::order(&mut db, &due.domain, &fetcher.authority.directory).await?;
+    let app = match due.app {
+        Some(app) => Some(db::apps::lock(&mut db, app).await?.ok_or(AcmeError::Unwanted)?),
+        None => None,
+    };
+    let known = db::acme::order(&mut db, due, &fetcher.authority.directory).await?;
     let lost = || AcmeError::Refused("the key that the certificate was asked for with is gone".to_owned());
     let key = known.key.ok_or_else(lost)?;
     let certificate = checked(fetcher, &host, chain, &key)?;
-    let is_of_app = db::domains::app_of(&mut db, &due.domain).await?.is_some_and(|now| now.id == app.id);
-    if !is_of_app || !db::tls::get(&mut db, app.id).await?.tls.certs_auto_enabled {
-        return Err(AcmeError::Unwanted);
-    }
-    match db::certs::of_domain(&mut db, &due.domain).await? {
-        Some((_, false)) => return Err(AcmeError::Unwanted),
-        Some((id, true)) => db::certs::replace(&mut db, id, &certificate, &key).await?,
-        None => {
-            let id = insert(&mut db, &app, &host, &certificate, &key).await?;
-            db::certs::attach(&mut db, &due.domain, Some(id)).await?;
-        }
+    let text = format!("fetched a certificate for {host}, valid until {}", certificate.expires.format("%-d %b %Y"));
+    if let Some(app) = app {
+        install_for(&mut db, &app, due, &host, &certificate, &key).await?;
+        db::events::insert(&mut db, app.id, Level::Info, &text).await?;
+    } else {
+        db::acme::set_own_certificate(&mut db, &host, &certificate, &key).await?;
+        tracing::info!("{text}");
     }
     db::acme::set_order(&mut db, &due.domain, None).await?;
-    let text = format!("fetched a certificate for {host}, valid until {}", certificate.expires.format("%-d %b %Y"));
-    db::events::insert(&mut db, app.id, Level::Info, &text).await?;
     db::routing::raise(&mut db).await?;
     db.commit().await?;
     Ok(certificate.starts + (certificate.expires - certificate.starts) * 2 / 3)
+}
+
+/// Puts it in the place of the one that serves the app's domain.
+async fn install_for(
+    db: &mut PgConnection,
+    app: &App,
+    due: &Due,
+    host: &str,
+    certificate: &Certificate,
+    key: &SealedKey,
+) -> Result<(), AcmeError> {
+    let is_of_app = db::domains::app_of(db, &due.domain).await?.is_some_and(|now| now.id == app.id);
+    if !is_of_app || !db::tls::get(db, app.id).await?.tls.certs_auto_enabled {
+        return Err(AcmeError::Unwanted);
+    }
+    match db::certs::of_domain(db, &due.domain).await? {
+        Some((_, false)) => Err(AcmeError::Unwanted),
+        Some((id, true)) => Ok(db::certs::replace(db, id, certificate, key).await?),
+        None => {
+            let id = insert(db, app, host, certificate, key).await?;
+            Ok(db::certs::attach(db, &due.domain, Some(id)).await?)
+        }
+    }
 }
 
 /// What an authority sends is read as closely as what a user sends.

@@ -5,13 +5,15 @@
 //! a domain at a time. The certificate that serves is replaced, never taken away: when an authority says no, it serves on.
 //!
 //! ```text
-//! due → order → answer (published to every router) → key (sealed) → certificate → installed (published)
+//! due → leads here → order → answer (published to every router) → key (sealed) → certificate → installed (published)
 //! ```
 
 mod account;
 mod error;
 mod install;
 mod order;
+mod own;
+mod reach;
 
 use std::{
     collections::HashSet,
@@ -24,7 +26,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
-use self::error::AcmeError;
+pub use self::reach::Check;
+use self::{error::AcmeError, own::Own};
 use super::{Platform, signals::Signal};
 use crate::db::{self, DbError, acme::Due, events::Level};
 
@@ -54,6 +57,10 @@ pub struct Authority {
     pub root: Option<PathBuf>,
     /// Wait after a first failure; it doubles with each.
     pub retry: Duration,
+    /// How one looks whether a domain leads here; not at all where there is none.
+    pub check: Option<Check>,
+    /// Whether the API's own hosts get certificates, too.
+    pub own_hosts: bool,
 }
 
 /// What every attempt needs.
@@ -63,6 +70,8 @@ struct Fetcher {
     authority: Arc<Authority>,
     account: Arc<Mutex<Option<instant_acme::Account>>>,
     places: Arc<Semaphore>,
+    /// The platform's own hosts that get certificates.
+    own: Own,
     /// Domains that are worked on here.
     busy: Arc<std::sync::Mutex<HashSet<String>>>,
     /// Rung when an attempt has ended.
@@ -74,8 +83,10 @@ pub async fn run(platform: Platform) {
     let Some(authority) = platform.options.authority.clone() else {
         return std::future::pending().await;
     };
+    let own = Own::of(&platform.options, &authority);
     let fetcher = Fetcher {
         platform,
+        own,
         authority: Arc::new(authority),
         account: Arc::default(),
         places: Arc::new(Semaphore::new(WORKERS)),
@@ -125,6 +136,7 @@ impl Fetcher {
             });
         }
         let next = db::acme::next_due(&mut db).await?;
+        let next = next.into_iter().chain(self.own.next_due(&mut db).await?).min();
         let left = next.and_then(|next| (next - Utc::now()).to_std().ok());
         Ok(left.unwrap_or(LOOK).max(Duration::from_millis(100)))
     }
@@ -132,7 +144,9 @@ impl Fetcher {
     /// Domains that are due, as far as an authority could reach them.
     async fn list_due(&self, db: &mut PgConnection) -> Result<Vec<Due>, DbError> {
         let subdomains = is_public(&format!("app.{}", self.platform.options.domain));
-        db::acme::list_due(db, subdomains).await
+        let mut due = self.own.list_due(db).await?;
+        due.extend(db::acme::list_due(db, subdomains).await?);
+        Ok(due)
     }
 
     fn busy(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -166,26 +180,31 @@ impl Fetcher {
     ) -> Result<(), DbError> {
         let now = Utc::now();
         let error = match outcome {
-            Ok(renewal) => return db::acme::set_attempt(db, &due.domain, 0, renewal.min(now + AGAIN)).await,
-            Err(AcmeError::Unwanted) => return db::acme::set_attempt(db, &due.domain, 0, now + LOOK).await,
+            Ok(renewal) => return db::acme::set_attempt(db, &due.domain, None, 0, renewal.min(now + AGAIN)).await,
+            Err(AcmeError::Unwanted) => return db::acme::set_attempt(db, &due.domain, None, 0, now + LOOK).await,
             Err(AcmeError::Db(error)) => return Err(error),
             Err(error) => error,
         };
         // It may be the account that is wrong: the authority may have forgotten it.
         *self.account.lock().await = None;
-        let before = db::acme::order(db, &due.domain, &self.authority.directory).await?;
+        let before = db::acme::order(db, due, &self.authority.directory).await?;
         let wait = self.wait_after(before.failures);
-        if matches!(error, AcmeError::Refused(_)) {
+        if matches!(error, AcmeError::Refused(_) | AcmeError::Elsewhere(_)) {
             // Of an order that was refused nothing can come any more.
             db::acme::set_order(db, &due.domain, None).await?;
         }
-        db::acme::set_attempt(db, &due.domain, before.failures.saturating_add(1), now + wait).await?;
+        let problem = error.to_string();
+        db::acme::set_attempt(db, &due.domain, Some(&problem), before.failures.saturating_add(1), now + wait).await?;
         let host = self.platform.options.host(&due.domain);
         let ends = due.expires.map(|expires| (expires - now).num_days()).filter(|days| *days < SOON);
         let ends = ends.map(|days| format!("; the one that serves ends in {} days", days.max(0))).unwrap_or_default();
         let text = format!("no certificate for {host}: {error}; trying again in {}{ends}", spoken(wait));
         let level = if ends.is_empty() { Level::Warn } else { Level::Error };
-        db::events::insert(db, due.app, level, &text).await
+        let Some(app) = due.app else {
+            tracing::warn!("{text}");
+            return Ok(());
+        };
+        db::events::insert(db, app, level, &text).await
     }
 
     /// Doubles with each failure, and differs a little from domain to domain.

@@ -11,7 +11,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use super::{
     Fetcher, account,
     error::{AcmeError, words},
-    install,
+    install, reach,
 };
 use crate::{
     db::{self, acme::Due},
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long every router has to follow, before the authority is told to look.
-const ROUTERS: Duration = Duration::from_secs(20);
+pub(super) const ROUTERS: Duration = Duration::from_secs(20);
 /// How long an authority may take to look, and then to sign.
 const PATIENCE: RetryPolicy =
     RetryPolicy::new().initial_delay(Duration::from_millis(500)).backoff(1.5).timeout(Duration::from_secs(90));
@@ -53,7 +53,7 @@ pub(super) async fn fetch(fetcher: &Fetcher, due: &Due) -> Result<DateTime<Utc>,
 /// The order that is under way at the authority, or a new one.
 async fn resume(fetcher: &Fetcher, account: &Account, due: &Due) -> Result<Order, AcmeError> {
     let mut db = fetcher.platform.pool.acquire().await?;
-    let known = db::acme::order(&mut db, &due.domain, &fetcher.authority.directory).await?;
+    let known = db::acme::order(&mut db, due, &fetcher.authority.directory).await?;
     drop(db);
     if let Some(url) = known.order_url {
         match account.order(url).await {
@@ -68,6 +68,7 @@ async fn resume(fetcher: &Fetcher, account: &Account, due: &Due) -> Result<Order
             Err(error) => return Err(error.into()),
         }
     }
+    reach::check(fetcher, due).await?;
     let identifiers = [Identifier::Dns(fetcher.platform.options.host(&due.domain))];
     let order = account.new_order(&NewOrder::new(&identifiers)).await?;
     let mut db = fetcher.platform.pool.acquire().await?;
