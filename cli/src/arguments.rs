@@ -54,7 +54,7 @@ pub(crate) fn is_group(name: &str) -> bool {
 }
 
 /// Groups of commands, each with what its bare name means; `None` prints the group's help.
-const GROUPS: [(&str, Option<&str>); 26] = [
+const GROUPS: [(&str, Option<&str>); 27] = [
     ("apps", Some("list")),
     ("auth", None),
     ("autoscale", Some("list")),
@@ -74,6 +74,7 @@ const GROUPS: [(&str, Option<&str>); 26] = [
     ("releases", Some("list")),
     ("routing", Some("info")),
     ("runs", Some("list")),
+    ("services", Some("list")),
     ("sharing", Some("list")),
     ("tags", Some("list")),
     ("timeouts", Some("list")),

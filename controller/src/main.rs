@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use paas_api::hold::Hold;
 use paas_controller::{
     db,
@@ -68,7 +69,17 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// The usual soft limit is less than the connections that are taken at once.
+fn raise_descriptor_limit() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
 async fn run(settings: Settings) -> anyhow::Result<()> {
+    raise_descriptor_limit();
     let pool = db::pool(settings.database.clone());
     if settings.migrate == Migrate::Only {
         migrate(&pool).await?;

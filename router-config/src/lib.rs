@@ -12,6 +12,7 @@ mod clock;
 pub mod follow;
 pub mod health;
 pub mod model;
+mod paths;
 pub mod proxy;
 mod rules;
 pub mod settings;

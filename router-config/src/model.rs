@@ -11,6 +11,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use crate::paths::{InvalidPattern, PathPattern};
 pub use crate::rules::{ReferrerPolicy, Rules};
 
 /// Longest host name that DNS knows.
@@ -89,6 +90,9 @@ pub struct Route {
     /// Healthy processes. None means that the app exists but is scaled to nothing (503).
     #[serde(default)]
     pub targets: Vec<Target>,
+    /// Paths that lead to other processes, in the order in which they are tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
     /// Whether visitors get the maintenance page (503) instead of a target's answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub maintenance: bool,
@@ -104,6 +108,16 @@ pub struct Route {
     /// What its owner says about its requests.
     #[serde(default, skip_serializing_if = "Rules::is_empty")]
     pub rules: Rules,
+}
+
+/// Paths of a route's hosts, and the processes that answer for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Which paths.
+    pub paths: PathPattern,
+    /// Healthy processes. None: 503.
+    #[serde(default)]
+    pub targets: Vec<Target>,
 }
 
 /// What a browser remembers of a host: that it is to be visited by TLS alone (RFC 6797).
@@ -257,6 +271,17 @@ mod tests {
         assert!(route.maintenance);
         assert_eq!(serde_json::to_string(&route).unwrap(), text);
         assert!(serde_json::from_str::<Route>(r#"{"hosts":["a.b"],"whitelist":["everybody"]}"#).is_err());
+    }
+
+    #[test]
+    fn services_travel_along() {
+        let text = concat!(
+            r#"{"hosts":["a.b"],"targets":[],"#,
+            r#""services":[{"paths":"/hooks,/api/v[0-9]+","targets":[{"address":"10.0.0.1:80"}]}]}"#
+        );
+        let route: Route = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&route).unwrap(), text);
+        assert!(serde_json::from_str::<Route>(r#"{"hosts":["a.b"],"services":[{"paths":"("}]}"#).is_err());
     }
 
     #[test]

@@ -159,12 +159,13 @@ impl Switchboard {
         self.current.load().as_ref()?.certificate(host).cloned()
     }
 
-    /// The target for a visitor's request to this lower-case host; asked again after a failure with those
+    /// The target for a visitor's request for this path of this lower-case host; asked again after a failure with those
     /// `tried`, and always answered from the newest table. `wish` is the name of the target with which the visitor would
     /// like to stay. Tells the route's rules, too.
     pub(crate) fn choose<'a>(
         &self,
         host: &str,
+        path: &str,
         caller: Caller,
         wish: impl Fn() -> Option<&'a str>,
         tried: &[SocketAddr],
@@ -185,8 +186,8 @@ impl Switchboard {
                 return (Choice::Closed(closed), rules);
             }
             let stays = rules.as_ref().is_some_and(|live| live.rules.sticky.is_some());
-            let wanted = if stays { wish().and_then(|name| route.named(name, tried)) } else { None };
-            let Some(target) = wanted.or_else(|| route.least_loaded(tried)) else {
+            let wanted = if stays { wish().and_then(|name| route.named(path, name, tried)) } else { None };
+            let Some(target) = wanted.or_else(|| route.least_loaded(path, tried)) else {
                 return (Choice::NoTarget, rules);
             };
             if let Some(lease) = target.enter() {
@@ -253,7 +254,7 @@ mod tests {
     }
 
     fn enter(switchboard: &Switchboard) -> Lease {
-        match switchboard.choose("a.b", VISITOR, || None, &[]).0 {
+        match switchboard.choose("a.b", "/", VISITOR, || None, &[]).0 {
             Choice::Target(lease) => lease,
             other => panic!("{other:?}"),
         }
@@ -262,12 +263,12 @@ mod tests {
     #[test]
     fn every_way_to_find_no_target_is_told_apart() {
         let switchboard = Switchboard::new(Duration::from_secs(30));
-        assert!(matches!(switchboard.choose("a.b", VISITOR, || None, &[]).0, Choice::NoTable));
+        assert!(matches!(switchboard.choose("a.b", "/", VISITOR, || None, &[]).0, Choice::NoTable));
         switchboard.apply(&table(1, &[]));
-        assert!(matches!(switchboard.choose("a.b", VISITOR, || None, &[]).0, Choice::NoTarget));
-        assert!(matches!(switchboard.choose("x.y", VISITOR, || None, &[]).0, Choice::UnknownHost));
+        assert!(matches!(switchboard.choose("a.b", "/", VISITOR, || None, &[]).0, Choice::NoTarget));
+        assert!(matches!(switchboard.choose("x.y", "/", VISITOR, || None, &[]).0, Choice::UnknownHost));
         switchboard.apply(&table(2, &[1]));
-        assert!(matches!(switchboard.choose("a.b", VISITOR, || None, &[address(1)]).0, Choice::NoTarget));
+        assert!(matches!(switchboard.choose("a.b", "/", VISITOR, || None, &[address(1)]).0, Choice::NoTarget));
     }
 
     #[tokio::test]

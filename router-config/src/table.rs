@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use ring::hmac;
 use rustls::sign::CertifiedKey;
 
-use crate::model::{self, Rules};
+use crate::model::{self, PathPattern, Rules};
 use crate::target::TargetState;
 use crate::tls::Certificates;
 
@@ -29,10 +29,15 @@ pub struct LookupTable {
     challenges: Box<[model::Challenge]>,
 }
 
+/// Processes that do the same.
+type Targets = Box<[Arc<TargetState>]>;
+
 /// One route with its targets at run time.
 #[derive(Debug)]
 pub struct LiveRoute {
-    targets: Box<[Arc<TargetState>]>,
+    targets: Targets,
+    /// Of most apps there are none.
+    services: Box<[(PathPattern, Targets)]>,
     maintenance: bool,
     https_only: bool,
     hsts: Option<HeaderValue>,
@@ -77,15 +82,14 @@ impl LookupTable {
             ..Self::default()
         };
         for route in &table.routes {
-            let mut targets: Vec<Arc<TargetState>> = Vec::with_capacity(route.targets.len());
-            for target in &route.targets {
-                let state = lookup.targets.entry(target.address).or_insert_with(|| known(target.address));
-                if !targets.iter().any(|other| Arc::ptr_eq(other, state)) {
-                    targets.push(Arc::clone(state));
-                }
-            }
+            let mut take = |targets: &[model::Target]| lookup.take(targets, &mut known);
             let live = Arc::new(LiveRoute {
-                targets: targets.into(),
+                targets: take(&route.targets),
+                services: route
+                    .services
+                    .iter()
+                    .map(|service| (service.paths.clone(), take(&service.targets)))
+                    .collect(),
                 maintenance: route.maintenance,
                 https_only: route.https_only,
                 hsts: route.hsts.and_then(|hsts| HeaderValue::try_from(hsts.to_string()).ok()),
@@ -105,6 +109,18 @@ impl LookupTable {
             }
         }
         lookup
+    }
+
+    /// These targets, each once.
+    fn take(&mut self, targets: &[model::Target], mut known: impl FnMut(SocketAddr) -> Arc<TargetState>) -> Targets {
+        let mut taken: Vec<Arc<TargetState>> = Vec::with_capacity(targets.len());
+        for target in targets {
+            let state = self.targets.entry(target.address).or_insert_with(|| known(target.address));
+            if !taken.iter().any(|other| Arc::ptr_eq(other, state)) {
+                taken.push(Arc::clone(state));
+            }
+        }
+        taken.into()
     }
 
     /// The version that its publisher gave it.
@@ -178,7 +194,9 @@ impl LiveRules {
         }
         let named = |key: &model::SecretKey| {
             let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes());
-            route.targets.iter().map(|target| (target.address, name(&key, target.address))).collect()
+            let services = route.services.iter().flat_map(|service| &service.targets);
+            let targets = route.targets.iter().chain(services);
+            targets.map(|target| (target.address, name(&key, target.address))).collect()
         };
         Some(Arc::new(Self {
             names: rules.sticky.as_ref().map(named).unwrap_or_default(),
@@ -215,11 +233,16 @@ impl LiveRoute {
         self.rules.as_ref()
     }
 
-    /// The target of this name, unless it lately refused a connection.
-    pub(crate) fn named(&self, name: &str, tried: &[SocketAddr]) -> Option<&Arc<TargetState>> {
+    /// The targets of a path.
+    fn targets(&self, path: &str) -> &[Arc<TargetState>] {
+        self.services.iter().find(|(paths, _)| paths.matches(path)).map_or(&self.targets, |(_, targets)| targets)
+    }
+
+    /// The target of a path and of this name, unless it lately refused a connection.
+    pub(crate) fn named(&self, path: &str, name: &str, tried: &[SocketAddr]) -> Option<&Arc<TargetState>> {
         let names = &self.rules.as_ref()?.names;
         let address = names.iter().find(|(_, of)| **of == *name).map(|(address, _)| *address)?;
-        let target = self.targets.iter().find(|target| target.address() == address)?;
+        let target = self.targets(path).iter().find(|target| target.address() == address)?;
         (!tried.contains(&address) && !target.is_passed_over()).then_some(target)
     }
 
@@ -231,15 +254,16 @@ impl LiveRoute {
         self.maintenance.then_some(Closed::Maintenance)
     }
 
-    /// The target with the fewest open requests among those not tried yet. Targets that lately
+    /// The target of a path with the fewest open requests among those not tried yet. Targets that lately
     /// refused a connection come last.
-    pub(crate) fn least_loaded(&self, tried: &[SocketAddr]) -> Option<&Arc<TargetState>> {
-        if let ([only], []) = (&*self.targets, tried) {
+    pub(crate) fn least_loaded(&self, path: &str, tried: &[SocketAddr]) -> Option<&Arc<TargetState>> {
+        let targets = self.targets(path);
+        if let ([only], []) = (targets, tried) {
             return Some(only);
         }
         let turn = TURN.with(|turn| turn.replace(turn.get().wrapping_add(1)));
-        let start = turn.checked_rem(self.targets.len())?;
-        let (before, from) = self.targets.split_at_checked(start)?;
+        let start = turn.checked_rem(targets.len())?;
+        let (before, from) = targets.split_at_checked(start)?;
         from.iter()
             .chain(before)
             .filter(|target| !tried.contains(&target.address()))
@@ -273,7 +297,7 @@ mod tests {
 
     fn port_of(table: &LookupTable, host: &str) -> Option<u16> {
         let route = table.lookup(host)?;
-        Some(route.least_loaded(&[])?.address().port())
+        Some(route.least_loaded("/", &[])?.address().port())
     }
 
     #[test]
@@ -306,7 +330,7 @@ mod tests {
         let route = table.lookup("a.b").unwrap();
         let mut leases = Vec::new();
         for _ in 0..30 {
-            leases.push(route.least_loaded(&[]).unwrap().enter().unwrap());
+            leases.push(route.least_loaded("/", &[]).unwrap().enter().unwrap());
         }
         for target in &route.targets {
             assert_eq!(target.in_flight(), 10);
@@ -324,16 +348,42 @@ mod tests {
             assert_eq!(port_of(&table, "a.b"), Some(2));
         }
         let other = [route.targets[1].address()];
-        assert_eq!(route.least_loaded(&other).unwrap().address().port(), 1);
+        assert_eq!(route.least_loaded("/", &other).unwrap().address().port(), 1);
         let both = [route.targets[0].address(), other[0]];
-        assert!(route.least_loaded(&both).is_none());
+        assert!(route.least_loaded("/", &both).is_none());
+    }
+
+    #[test]
+    fn a_service_has_paths_and_targets_of_its_own() {
+        let at = |port: u16| model::Target::from(SocketAddr::from(([127, 0, 0, 1], port)));
+        let service = |paths: &str, ports: &[u16]| model::Service {
+            paths: paths.parse().unwrap(),
+            targets: ports.iter().map(|port| at(*port)).collect(),
+        };
+        let route = Route {
+            hosts: vec!["a.b".parse().unwrap()],
+            targets: vec![at(1)],
+            services: vec![service("/hooks", &[2]), service("/hooks,/api", &[3]), service("/none", &[])],
+            rules: Rules { sticky: Some("key".to_owned().into()), ..Rules::default() },
+            ..Route::default()
+        };
+        let drained = Arc::new(Notify::new());
+        let table = Table { version: 1, routes: vec![route], ..Table::default() };
+        let table = LookupTable::new(&table, None, |address| TargetState::new(address, Arc::clone(&drained)));
+        assert_eq!(table.targets().len(), 3);
+        let route = table.lookup("a.b").unwrap();
+        let port = |path: &str| route.least_loaded(path, &[]).map(|target| target.address().port());
+        assert_eq!([port("/"), port("/hooks/x"), port("/api"), port("/none")], [Some(1), Some(2), Some(3), None]);
+        let name = route.rules().unwrap().name_of(at(2).address).unwrap();
+        assert_eq!(route.named("/hooks", name, &[]).unwrap().address().port(), 2);
+        assert!(route.named("/", name, &[]).is_none(), "who stays with one service comes to the others all the same");
     }
 
     #[test]
     fn a_route_without_targets_is_found_and_empty() {
         let table = lookup_table(&[(&["a.b"], &[])]);
         let route = table.lookup("a.b").unwrap();
-        assert!(route.least_loaded(&[]).is_none());
+        assert!(route.least_loaded("/", &[]).is_none());
     }
 
     #[test]

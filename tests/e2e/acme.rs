@@ -71,8 +71,6 @@ impl World {
     /// Waits until a host is shown a certificate that the authority signed, other than `before`.
     async fn fetched(&self, app: &App<'_>, host: &str, before: Option<&str>) -> anyhow::Result<String> {
         let look = || async {
-            // Each look is two programs.
-            tokio::time::sleep(Duration::from_millis(300)).await;
             let (fingerprint, issuer) = shown(&self.platform, host)?;
             Ok((issuer.contains("Pebble") && before != Some(fingerprint.as_str())).then_some(fingerprint))
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
-use paas_tests::{App, Platform, Start, User, docker, eventually, scenarios, succeed};
+use paas_tests::{App, Platform, Push, Start, User, docker, eventually, scenarios, succeed};
 
 scenarios![stopped_controller, killed_controller, killed_builder, killed_postgres, killed_registry, killed_router];
 
@@ -29,25 +29,10 @@ async fn stopped_controller() -> anyhow::Result<()> {
     let app = user.create_app()?;
     app.deploy_sample("first")?;
     for point in ["intent.recorded", "deployment.starting", "deployment.switching"] {
-        let gate = platform.hold().join(point);
-        let reached = platform.hold().join(format!("{point}.reached"));
         let version = format!("stopped at {point}");
-        std::fs::write(&gate, "")?;
-        app.write_sample(&version)?;
-        app.repository.commit(&version)?;
-        let push = app.repository.start_push(app.user, &["deis", "main"])?;
-        let at_point = || async { Ok(reached.exists().then_some(())) };
-        let result = eventually("the point is reached", Duration::from_secs(60), at_point).await;
-        let before = platform.pid("controller")?;
-        platform.signal("controller", Signal::SIGTERM)?;
-        std::fs::remove_file(&gate)?;
-        let push = push.finish()?;
-        result.with_context(|| format!("{point}: the push said:\n{}", push.text))?;
+        let push = push_struck_at(&platform, &app, &version, point, ("controller", Signal::SIGTERM)).await?;
         ensure!(push.is_success(), "{point}: the push failed:\n{}", push.text);
-        platform.wait_for_restart("controller", before).await?;
-        platform.wait_until_ready().await?;
         ensure!(served(&app).await? == version, "{point}: acknowledged and not served: {}", push.text);
-        let _ = std::fs::remove_file(&reached);
     }
     let releases = succeed(&app.paas(&["releases"])?)?;
     let count = releases.lines().filter(|line| line.starts_with('v')).count();
@@ -87,25 +72,8 @@ async fn kill_at_every_point(victim: &str) -> anyhow::Result<()> {
 }
 
 async fn kill_at(platform: &Platform, app: &App<'_>, victim: &str, point: &str) -> anyhow::Result<()> {
-    let gate = platform.hold().join(point);
-    let reached = platform.hold().join(format!("{point}.reached"));
     let version = format!("{victim} at {point}");
-    std::fs::write(&gate, "")?;
-    app.write_sample(&version)?;
-    app.repository.commit(&version)?;
-    let push = app.repository.start_push(app.user, &["deis", "main"])?;
-    let at_point = || async { Ok(reached.exists().then_some(())) };
-    let result = eventually("the point is reached", Duration::from_secs(60), at_point).await;
-    let before = platform.pid(victim)?;
-    if result.is_ok() {
-        platform.signal(victim, Signal::SIGKILL)?;
-    }
-    std::fs::remove_file(&gate)?;
-    let _ = std::fs::remove_file(&reached);
-    let push = push.finish()?;
-    result.with_context(|| format!("the push said:\n{}", push.text))?;
-    platform.wait_for_restart(victim, before).await?;
-    platform.wait_until_ready().await?;
+    let push = push_struck_at(platform, app, &version, point, (victim, Signal::SIGKILL)).await?;
     if push.is_success() {
         ensure!(served(app).await? == version, "acknowledged and not served: {}", push.text);
     }
@@ -120,6 +88,36 @@ async fn kill_at(platform: &Platform, app: &App<'_>, victim: &str, point: &str) 
     .await?;
     succeed(&app.paas(&["releases"])?)?;
     Ok(())
+}
+
+/// Pushes a version, sends a part this signal when the push has come to the point, lets it go on, and waits for the end
+/// of both.
+async fn push_struck_at(
+    platform: &Platform,
+    app: &App<'_>,
+    version: &str,
+    point: &str,
+    (victim, signal): (&str, Signal),
+) -> anyhow::Result<Push> {
+    let gate = platform.hold().join(point);
+    let reached = platform.hold().join(format!("{point}.reached"));
+    std::fs::write(&gate, "")?;
+    app.write_sample(version)?;
+    app.repository.commit(version)?;
+    let push = app.repository.start_push(app.user, &["deis", "main"])?;
+    let at_point = || async { Ok(reached.exists().then_some(())) };
+    let result = eventually("the point is reached", Duration::from_secs(60), at_point).await;
+    let before = platform.pid(victim)?;
+    if result.is_ok() {
+        platform.signal(victim, signal)?;
+    }
+    std::fs::remove_file(&gate)?;
+    let _ = std::fs::remove_file(&reached);
+    let push = push.finish()?;
+    result.with_context(|| format!("{point}: the push said:\n{}", push.text))?;
+    platform.wait_for_restart(victim, before).await?;
+    platform.wait_until_ready().await?;
+    Ok(push)
 }
 
 async fn served(app: &App<'_>) -> anyhow::Result<String> {

@@ -211,7 +211,7 @@ async fn processes_are_confined() -> anyhow::Result<()> {
 }
 
 /// Files under a folder that hold a text, which no command line tells.
-fn files_with(folder: &Path, text: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) fn files_with(folder: &Path, text: &str) -> anyhow::Result<Vec<String>> {
     let mut grep = Command::new("grep")
         .args(["-rlaFs", "-f", "-", "--"])
         .arg(folder)
@@ -225,7 +225,7 @@ fn files_with(folder: &Path, text: &str) -> anyhow::Result<Vec<String>> {
 }
 
 /// Whether a command line on this machine holds the text.
-fn in_a_command_line(text: &str) -> anyhow::Result<Option<String>> {
+pub(crate) fn in_a_command_line(text: &str) -> anyhow::Result<Option<String>> {
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path().join("cmdline");
         let line = fs::read(&path).unwrap_or_default();

@@ -5,6 +5,7 @@
 
 mod acme;
 mod bad_input;
+mod canary;
 mod commands;
 mod concurrency;
 mod crash;
@@ -14,6 +15,7 @@ mod one_off;
 mod push;
 mod rollout;
 mod routing;
+mod services;
 mod tls;
 mod tour;
 
@@ -22,7 +24,7 @@ use std::process::ExitCode;
 use paas_tests::{Scenario, run_all};
 
 fn main() -> ExitCode {
-    let long = rollout::long::scenarios().into_iter().map(Scenario::long);
+    let long = rollout::long::scenarios().into_iter().chain(canary::scenarios()).map(Scenario::long);
     let scenarios = [
         push::scenarios(),
         tour::scenarios(),
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         one_off::scenarios(),
         rollout::scenarios(),
         routing::scenarios(),
+        services::scenarios(),
         tls::scenarios(),
         acme::scenarios(),
         crash::scenarios(),

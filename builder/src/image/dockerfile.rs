@@ -116,11 +116,12 @@ pub(crate) async fn build(
     let docker = engine.connect().await?;
     let buildkit = engine.has_buildkit(&docker);
     let options = options(&dockerfile.arguments, image, limits, buildkit);
+    let mask = Mask::of(&dockerfile.arguments);
     let (chunks, walking) = source.stream(ignore, dockerfile.text);
     let body = bollard::body_try_stream(ReceiverStream::new(chunks));
     let built = {
         let steps = std::pin::pin!(docker.build_image(options, None, Some(body)));
-        let following = follow(steps, limits.output, progress);
+        let following = follow(steps, limits.output, &mask, progress);
         match timeout(limits.time, following).await {
             Ok(built) => built,
             Err(_) => Err(Refusal::Build(format!("it took longer than {} seconds", limits.time.as_secs()))),
@@ -131,6 +132,7 @@ pub(crate) async fn build(
     match (built, walked) {
         (_, Err(SourceError::TooLarge(reason) | SourceError::Unusable(reason))) => Err(Refusal::Build(reason)),
         (_, Err(error @ (SourceError::Git(_) | SourceError::Read(_)))) => Err(Refusal::Platform(chain(&error))),
+        (Err(Refusal::Build(reason)), _) => Err(Refusal::Build(mask.hide(&reason))),
         (Err(refusal), _) => Err(refusal),
         (Ok(()), walked) => Ok(walked.unwrap_or_default()),
     }
@@ -161,6 +163,7 @@ fn options(
 async fn follow(
     mut steps: impl Stream<Item = Result<BuildInfo, Error>> + Unpin,
     most_output: u64,
+    mask: &Mask,
     progress: &Progress,
 ) -> Result<(), Refusal> {
     let (mut lines, mut trace) = (Lines::default(), Trace::default());
@@ -169,7 +172,7 @@ async fn follow(
         let step = match step {
             Ok(step) => step,
             Err(error) => {
-                show(lines.finish().into_iter().chain(trace.finish()).collect(), progress).await;
+                show(lines.finish().into_iter().chain(trace.finish()).collect(), mask, progress).await;
                 return Err(refusal(&error));
             }
         };
@@ -188,18 +191,40 @@ async fn follow(
             }
             (None, None) => Vec::new(),
         };
-        show(shown, progress).await;
+        show(shown, mask, progress).await;
         if output > most_output {
             return Err(Refusal::Build(format!("it printed more than {most_output} bytes")));
         }
     }
-    show(lines.finish().into_iter().chain(trace.finish()).collect(), progress).await;
+    show(lines.finish().into_iter().chain(trace.finish()).collect(), mask, progress).await;
     if has_image { Ok(()) } else { Err(Refusal::Platform("the Docker engine ended the build without an image".into())) }
 }
 
-async fn show(lines: Vec<String>, progress: &Progress) {
+async fn show(lines: Vec<String>, mask: &Mask, progress: &Progress) {
     for line in lines {
-        progress.line(line).await;
+        progress.line(mask.hide(&line)).await;
+    }
+}
+
+/// Hides what an app's config says in what a build prints: engines write arguments out in the names of their steps, and
+/// pushers keep such texts.
+#[derive(Default)]
+struct Mask(Vec<(String, String)>);
+
+/// A shorter value is a word like others, such as a number or `true`.
+const SHORTEST_SECRET: usize = 8;
+
+impl Mask {
+    fn of(arguments: &HashMap<String, String>) -> Self {
+        let secrets = arguments.iter().filter(|(_, value)| value.len() >= SHORTEST_SECRET);
+        let mut secrets: Vec<_> = secrets.map(|(name, value)| (value.clone(), format!("${name}"))).collect();
+        // One may be in another.
+        secrets.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+        Self(secrets)
+    }
+
+    fn hide(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (value, name)| text.replace(value, name))
     }
 }
 
@@ -235,6 +260,14 @@ fn is_dockerfile_trouble(message: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_config_says_is_hidden() {
+        let arguments =
+            [("A", "hunter2-hunter2"), ("B", "hunter2-"), ("C", "1")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let mask = Mask::of(&arguments.into());
+        assert_eq!(mask.hide("[1/2] RUN x hunter2-hunter2 hunter2- hunter2 1"), "[1/2] RUN x $A $B hunter2 1");
+    }
 
     fn prepared(text: &str) -> String {
         String::from_utf8(Dockerfile::prepare(text.as_bytes(), &BTreeMap::new()).unwrap().text).unwrap()

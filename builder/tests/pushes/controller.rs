@@ -18,7 +18,11 @@ use axum::{
 use futures_util::StreamExt as _;
 use paas_api::{BUILDER_AUTH_HEADER, hooks};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
 use uuid::Uuid;
 
 pub(crate) const BUILDER_KEY: &str = "the-builders-key";
@@ -46,8 +50,6 @@ pub(crate) struct Inner {
     pub(crate) deployment: Deployment,
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) lookups: usize,
-    /// Who has cancelled the build that runs.
-    pub(crate) cancelled_by: Option<&'static str>,
     /// Pushes whose builds run, by what the builder says.
     pub(crate) building: HashSet<Uuid>,
     /// How often anything was built, counting what was asked again.
@@ -70,6 +72,8 @@ pub(crate) struct Controller {
     pub(crate) inner: Arc<Mutex<Inner>>,
     /// A permit is taken by each deployment before it ends.
     pub(crate) deployments: Arc<Semaphore>,
+    /// Who has cancelled the build that runs.
+    pub(crate) cancelled_by: watch::Sender<Option<&'static str>>,
     task: JoinHandle<()>,
 }
 
@@ -77,6 +81,7 @@ pub(crate) struct Controller {
 struct Shared {
     inner: Arc<Mutex<Inner>>,
     deployments: Arc<Semaphore>,
+    cancelled_by: watch::Receiver<Option<&'static str>>,
 }
 
 impl Controller {
@@ -88,13 +93,17 @@ impl Controller {
             deployment: Deployment::Succeeds,
             config: BTreeMap::new(),
             lookups: 0,
-            cancelled_by: None,
             building: HashSet::new(),
             asked: 0,
             gone: HashSet::new(),
         }));
         let deployments = Arc::new(Semaphore::new(1000));
-        let shared = Shared { inner: Arc::clone(&inner), deployments: Arc::clone(&deployments) };
+        let cancelled_by = watch::Sender::new(None);
+        let shared = Shared {
+            inner: Arc::clone(&inner),
+            deployments: Arc::clone(&deployments),
+            cancelled_by: cancelled_by.subscribe(),
+        };
         let router = Router::new()
             .route("/v2/hooks/key/{fingerprint}", get(key))
             .route("/v2/hooks/access/{fingerprint}/{app}", get(access))
@@ -108,7 +117,7 @@ impl Controller {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, inner, deployments, task }
+        Self { address, inner, deployments, cancelled_by, task }
     }
 
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
@@ -172,12 +181,9 @@ async fn building(State(shared): State<Shared>, Json(hook): Json<hooks::Building
         return Json(json!({"cancelled_by": null}));
     }
     shared.inner.lock().unwrap().building.insert(hook.push);
-    loop {
-        if let Some(by) = shared.inner.lock().unwrap().cancelled_by {
-            return Json(json!({"cancelled_by": by}));
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let mut cancelled_by = shared.cancelled_by.clone();
+    let by = *cancelled_by.wait_for(Option::is_some).await.unwrap();
+    Json(json!({"cancelled_by": by}))
 }
 
 async fn build(State(shared): State<Shared>, Json(hook): Json<hooks::BuildHook>) -> Response {

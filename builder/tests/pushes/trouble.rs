@@ -98,11 +98,7 @@ async fn a_build_that_takes_too_long_is_ended_and_its_step_killed() {
         let mark = format!("endless-{}", Uuid::new_v4().simple());
         let work = endless(&world, &mark).await;
         work.push().await.failed().says("begun").says("your build failed: it took longer than 4 seconds");
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while running_with(&mark).await > 0 {
-            assert!(std::time::Instant::now() < deadline, "the step of {builder} still runs");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        until(&format!("the step of {builder} runs no more"), || running_with(&mark) == 0).await;
         work.write("Dockerfile", crate::world::DOCKERFILE);
         work.commit("fixed").await;
         work.push().await.succeeded();
@@ -115,20 +111,13 @@ async fn a_cancelled_build_ends_at_once_and_frees_the_lock() {
     let mark = format!("cancelled-{}", Uuid::new_v4().simple());
     let work = endless(&world, &mark).await;
     let push = start_push(&work);
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while running_with(&mark).await == 0 {
-        assert!(std::time::Instant::now() < deadline, "the build does not begin");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("the build has begun", || running_with(&mark) > 0).await;
     assert_eq!(world.controller.with(|inner| inner.building.len()), 1, "the controller knows of it");
-    world.controller.with(|inner| inner.cancelled_by = Some("ann"));
+    world.controller.cancelled_by.send_replace(Some("ann"));
     end_of(push).await.failed().says("your build failed: ann cancelled it").says("Nothing changed for the visitors");
     until("the controller knows that it is over", || world.controller.with(|inner| inner.building.is_empty())).await;
-    while running_with(&mark).await > 0 {
-        assert!(std::time::Instant::now() < deadline, "its step still runs");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    world.controller.with(|inner| inner.cancelled_by = None);
+    until("its step runs no more", || running_with(&mark) == 0).await;
+    world.controller.cancelled_by.send_replace(None);
     work.write("Dockerfile", crate::world::DOCKERFILE);
     work.commit("fixed").await;
     work.push().await.succeeded();

@@ -416,22 +416,20 @@ impl Gate {
     /// Lets the step go on, once it waits.
     pub(crate) async fn open(&self) {
         until("the build waits at its gate", || {
-            let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-            let mut waiting = processes.filter(|process| {
-                std::fs::read(process.join("cmdline"))
-                    .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&self.mark))
-            });
-            waiting.any(|process| std::fs::write(process.join("root/open"), "").is_ok())
+            running(&self.mark).any(|process| std::fs::write(process.join("root/open"), "").is_ok())
         })
         .await;
     }
 }
 
-/// Containers that the engine runs now, by a text in their command line.
-pub(crate) async fn running_with(text: &str) -> usize {
-    let output = Command::new("ps").args(["-eo", "args"]).output().await.unwrap();
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter(|line| line.contains(text) && !line.starts_with("ps "))
-        .count()
+/// How many processes of this machine, those in containers among them, have this text in their command line.
+pub(crate) fn running_with(text: &str) -> usize {
+    running(text).count()
+}
+
+fn running(text: &str) -> impl Iterator<Item = PathBuf> {
+    let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    processes.filter(move |process| {
+        std::fs::read(process.join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(text))
+    })
 }

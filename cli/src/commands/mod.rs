@@ -32,6 +32,7 @@ mod releases;
 mod routing;
 mod run;
 mod runs;
+mod services;
 mod tags;
 mod timeouts;
 mod tls;
@@ -89,6 +90,8 @@ pub(crate) enum Command {
     #[command(flatten)]
     Runs(runs::Command),
     #[command(flatten)]
+    Services(services::Command),
+    #[command(flatten)]
     Tags(tags::Command),
     #[command(flatten)]
     Timeouts(timeouts::Command),
@@ -134,6 +137,7 @@ impl Command {
             Self::Releases(command) => command.run(context).await,
             Self::Routing(command) => command.run(context).await,
             Self::Runs(command) => command.run(context).await,
+            Self::Services(command) => command.run(context).await,
             Self::Tags(command) => command.run(context).await,
             Self::Timeouts(command) => command.run(context).await,
             Self::Tls(command) => command.run(context).await,

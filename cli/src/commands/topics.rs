@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 /// Each topic and its text, whose first line is its title.
-const TOPICS: [(&str, &str); 10] = [
+const TOPICS: [(&str, &str); 11] = [
     ("deploying", include_str!("topics/deploying.txt")),
     ("config", include_str!("topics/config.txt")),
     ("logs", include_str!("topics/logs.txt")),
     ("scaling", include_str!("topics/scaling.txt")),
     ("domains", include_str!("topics/domains.txt")),
+    ("tls", include_str!("topics/tls.txt")),
     ("routing", include_str!("topics/routing.txt")),
     ("access", include_str!("topics/access.txt")),
     ("running", include_str!("topics/running.txt")),

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::world::{World, app, page};
 
-const COMMANDS: [&str; 98] = [
+const COMMANDS: [&str; 101] = [
     "apps:create",
     "apps:list",
     "apps:info",
@@ -78,6 +78,9 @@ const COMMANDS: [&str; 98] = [
     "routing:unset",
     "runs:list",
     "runs:stop",
+    "services:list",
+    "services:add",
+    "services:remove",
     "tags:list",
     "tags:set",
     "tags:unset",

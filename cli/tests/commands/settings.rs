@@ -285,3 +285,30 @@ fn a_maintenance_page_is_read_from_a_file() {
         "Maintenance mode is off.\nVisitors then see a page of hello's own, of 10 bytes.\n"
     );
 }
+
+#[test]
+fn services_come_and_go() {
+    let world = World::with_app();
+    let path = "/v2/apps/hello/services/";
+    world.server.answer(&format!("POST {path}"), 201, "");
+    world.server.answer(&format!("DELETE {path}"), 204, "");
+    let service = json!({"procfile_type": "hooks", "path_pattern": "/hooks,/api/v[0-9]+"});
+    let add = ["services:add", "--type", "hooks", "--route", "/hooks,/api/v[0-9]+"];
+    assert_eq!(world.paas(&add).good(), "Adding hooks (/hooks,/api/v[0-9]+) to hello... done\n");
+    assert_eq!(world.server.request(&format!("POST {path}")).json(), service);
+    assert_eq!(world.paas(&["services:remove", "hooks"]).good(), "Removing hooks from hello... done\n");
+    assert_eq!(world.server.request(&format!("DELETE {path}")).json(), json!({"procfile_type": "hooks"}));
+    let api = json!({"procfile_type": "api", "path_pattern": "/api"});
+    world.server.answer(&format!("GET {path}"), 200, json!({"services": [service, api]}));
+    for list in [&["services"][..], &["services:list", "-a", "hello"]] {
+        assert_eq!(world.paas(list).good(), "=== hello Services\nhooks     /hooks,/api/v[0-9]+\napi       /api\n");
+    }
+    let listed: Value = serde_json::from_str(&world.paas(&["services", "--json"]).good()).unwrap();
+    assert_eq!(listed, json!([service, api]));
+    world.server.answer(&format!("POST {path}"), 400, r#"["The path pattern ( is not valid"]"#);
+    let told = world.paas(&["services:add", "--type=hooks", "--route=("]).bad(1);
+    assert_eq!(told, "Error: The path pattern ( is not valid\n");
+    world.server.answer(&format!("DELETE {path}"), 404, r#""No Service matches the given query.""#);
+    let told = world.paas(&["services:remove", "other"]).bad(1);
+    assert!(told.starts_with("Error: \"No Service matches the given query.\"\n"), "{told}");
+}

@@ -26,6 +26,7 @@ pub mod pods;
 pub mod releases;
 pub mod runs;
 mod secret;
+pub mod services;
 pub mod settings;
 mod time;
 pub mod tls;

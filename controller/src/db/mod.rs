@@ -26,6 +26,7 @@ pub mod one_offs;
 pub mod releases;
 pub mod routing;
 pub mod running_builds;
+pub mod services;
 pub mod settings;
 pub mod tls;
 pub mod tokens;

@@ -29,6 +29,8 @@ pub struct AppRoute {
     pub domains: Vec<String>,
     /// `address:port` of each routed instance.
     pub addresses: Vec<String>,
+    /// The process type of each.
+    pub types: Vec<String>,
     /// Visitors get the maintenance page.
     pub maintenance: bool,
     /// Who may visit; empty: everybody.
@@ -48,14 +50,15 @@ pub async fn list(db: &mut PgConnection) -> Result<Vec<AppRoute>, DbError> {
     let routes = sqlx::query_as!(
         AppRoute,
         r#"SELECT a.id AS app, d.domains AS "domains!", coalesce(i.addresses, '{}') AS "addresses!",
+                  coalesce(i.types, '{}') AS "types!",
                   s.maintenance, s.whitelist, s.routing AS "routing: Json<Routing>", s.maintenance_page,
                   coalesce(t.https_enforced, false) AS "https_only!", t.hsts AS "hsts: Json<Hsts>"
            FROM apps a
            JOIN settings s ON s.app_id = a.id
            JOIN tls t ON t.app_id = a.id
            JOIN (SELECT app_id, array_agg(domain ORDER BY domain) AS domains FROM domains GROUP BY app_id) d ON d.app_id = a.id
-           LEFT JOIN (SELECT app_id, array_agg(address ORDER BY name) AS addresses FROM instances WHERE routed GROUP BY app_id) i
-                ON i.app_id = a.id
+           LEFT JOIN (SELECT app_id, array_agg(address ORDER BY name) AS addresses, array_agg(process_type ORDER BY name) AS types
+                      FROM instances WHERE routed AND address IS NOT NULL GROUP BY app_id) i ON i.app_id = a.id
            WHERE a.name IS NOT NULL AND s.routable ORDER BY a.name"#
     )
     .fetch_all(db)

@@ -24,6 +24,7 @@ use crate::{
         formation::Formation,
         instance::InstanceName,
         plan::{EXITS_BEFORE_FAILURE, Fate, Health, Instance, Rollout, Situation, is_ready},
+        service::ServedTypes,
     },
     scheduler::{Observed, Phase},
 };
@@ -51,6 +52,7 @@ impl View {
             serving,
             deployment: None,
             instances: Vec::new(),
+            services: ServedTypes::new(),
             strangers: BTreeSet::new(),
         };
         Self { app, deployment: Some(deployment), situation, observed: BTreeMap::new() }
@@ -93,6 +95,7 @@ pub(super) async fn view(platform: &Platform, db: &mut PgConnection, app: Uuid) 
     let serving = db::releases::latest_deployed(&mut db, app.id).await?;
     let release = deployment.as_ref().map(|deployment| deployment.version).or(serving);
     let records = db::instances::list(&mut db, app.id).await?;
+    let services = db::services::types(&mut db, app.id).await?;
     let routers = routers(platform, &mut db).await?;
     db.commit().await?;
     let known: BTreeSet<&InstanceName> = records.iter().map(|record| &record.name).collect();
@@ -119,6 +122,7 @@ pub(super) async fn view(platform: &Platform, db: &mut PgConnection, app: Uuid) 
             release: record.version,
             replace: record.replace,
             routed: record.routed,
+            reachable: record.address.is_some(),
         })
         .collect();
     let situation = Situation {
@@ -127,6 +131,7 @@ pub(super) async fn view(platform: &Platform, db: &mut PgConnection, app: Uuid) 
         serving,
         deployment: deployment.as_ref().map(|deployment| rollout(deployment, &routers)),
         instances,
+        services,
         strangers,
     };
     Ok(Some(View { app, deployment, situation, observed }))

@@ -8,11 +8,17 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream::BoxStream};
 use paas_api::{ProcessType, ReleaseVersion};
+use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::{Platform, intent::IntentError, signals::notify_app, workload};
+use super::{
+    Platform,
+    intent::IntentError,
+    signals::{notify_app, notify_progress},
+    workload,
+};
 use crate::{
     db::{
         self, DbError,
@@ -31,6 +37,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const SILENCE: f64 = 30.0;
 /// Seconds that may pass between the record of a process and the process.
 const BIRTH: f64 = 120.0;
+/// What is said of a process that nobody takes part in any more.
+const ABANDONED: &str = "was ended: nobody takes part in it any more";
 /// How often it is looked for what has to be ended.
 const SWEEP: Duration = Duration::from_secs(10);
 /// A change is looked into so much later, with those that come in between; until then the last words of a process that
@@ -71,10 +79,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Forgets the process, which has ended.
-    pub async fn close(self) {
+    /// Ends the process, if it has not ended with this code, and says so in the app's log.
+    pub async fn close(self, code: Option<i32>) {
         drop(self.events);
-        self.record.delete().await;
+        self.record.delete(code).await;
     }
 }
 
@@ -87,9 +95,9 @@ struct Record {
 }
 
 impl Record {
-    async fn delete(mut self) {
+    async fn delete(mut self, code: Option<i32>) {
         if let Some(name) = self.name.take() {
-            forget(&self.platform, self.app, &name).await;
+            forget(&self.platform, self.app, &name, &end_of(code)).await;
         }
     }
 }
@@ -98,12 +106,36 @@ impl Drop for Record {
     fn drop(&mut self) {
         let (Some(name), Ok(runtime)) = (self.name.take(), tokio::runtime::Handle::try_current()) else { return };
         let (platform, app) = (self.platform.clone(), self.app);
-        runtime.spawn(async move { forget(&platform, app, &name).await });
+        runtime.spawn(async move { forget(&platform, app, &name, &end_of(None)).await });
     }
 }
 
-async fn forget(platform: &Platform, app: Uuid, name: &InstanceName) {
-    let forgotten = async { db::one_offs::delete(&mut *platform.pool.acquire().await?, app, name.as_str()).await };
+/// How a process ended, in words.
+type End = (Level, String);
+
+/// The end of a process that somebody took part in: with a code, or with their going away.
+fn end_of(code: Option<i32>) -> End {
+    match code {
+        Some(code) => (if code == 0 { Level::Info } else { Level::Warn }, format!("ended with code {code}")),
+        None => (Level::Warn, ABANDONED.to_owned()),
+    }
+}
+
+/// Forgets a process and says in the app's log how it ended, unless somebody else has.
+async fn tell_end(db: &mut PgConnection, app: Uuid, name: &InstanceName, (level, words): &End) -> Result<(), DbError> {
+    if db::one_offs::delete(&mut *db, app, name.as_str()).await? {
+        events::insert(&mut *db, app, *level, &format!("{name} {words}")).await?;
+        notify_progress(db, app).await?;
+    }
+    Ok(())
+}
+
+async fn forget(platform: &Platform, app: Uuid, name: &InstanceName, end: &End) {
+    let forgotten = async {
+        let mut db = platform.pool.begin().await?;
+        tell_end(&mut db, app, name, end).await?;
+        db.commit().await.map_err(DbError::from)
+    };
     // What stays is forgotten by the sweep, as nothing is heard of it any more.
     if let Err(error) = forgotten.await {
         tracing::warn!(%error, process.instance = %name, "a one-off process that has ended is not forgotten yet");
@@ -126,7 +158,7 @@ pub async fn attach(platform: &Platform, actor: &User, app: &App, order: Order) 
 pub async fn detach(platform: &Platform, actor: &User, app: &App, order: Order) -> Result<Shown, IntentError> {
     let (one_off, shown) = record(platform, actor, app, order, true).await?;
     if let Err(error) = platform.scheduler.run_detached(one_off).await {
-        forget(platform, app.id, &shown.name).await;
+        forget(platform, app.id, &shown.name, &(Level::Error, "could not be started".to_owned())).await;
         return Err(explain(app, &error));
     }
     Ok(shown)
@@ -279,29 +311,20 @@ async fn sweep(platform: &Platform) -> Result<(), SweepError> {
     }
     for standing in &known {
         let seen = observed.iter().find(|one_off| one_off.name == standing.name);
-        let Some((level, words)) = verdict(standing, seen) else { continue };
+        let Some(end) = verdict(standing, seen) else { continue };
         platform.scheduler.end_one_off(standing.app, &standing.name).await?;
-        if db::one_offs::delete(&mut db, standing.app, standing.name.as_str()).await? {
-            events::insert(&mut db, standing.app, level, &format!("{} {words}", standing.name)).await?;
-            super::signals::notify_progress(&mut db, standing.app).await?;
-        }
+        tell_end(&mut db, standing.app, &standing.name, &end).await?;
     }
     Ok(())
 }
 
 /// What becomes of a process, in words; none while it is well.
-fn verdict(standing: &Standing, seen: Option<&ObservedOneOff>) -> Option<(Level, String)> {
+fn verdict(standing: &Standing, seen: Option<&ObservedOneOff>) -> Option<End> {
     match seen {
-        Some(ObservedOneOff { exit: Some(code), .. }) if standing.detached => {
-            let code = *code;
-            let level = if code == 0 { Level::Info } else { Level::Warn };
-            Some((level, format!("ended with code {code}")))
-        }
+        Some(ObservedOneOff { exit: Some(code), .. }) if standing.detached => Some(end_of(Some(*code))),
         None if standing.detached && standing.age > BIRTH => Some((Level::Warn, "is gone".to_owned())),
         _ if standing.overdue => Some((Level::Warn, "was ended: its time was up".to_owned())),
-        _ if !standing.detached && standing.silence > SILENCE => {
-            Some((Level::Warn, "was ended: nobody takes part in it any more".to_owned()))
-        }
+        _ if !standing.detached && standing.silence > SILENCE => Some(end_of(None)),
         _ => None,
     }
 }

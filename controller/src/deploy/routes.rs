@@ -2,20 +2,20 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use ipnet::IpNet;
 use paas_api::Secret;
-use paas_router::model::{Certificate, Challenge, Host, Hsts, Route, Rules, Table, Target};
+use paas_router::model::{Certificate, Challenge, Host, Hsts, Route, Rules, Service, Table, Target};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{OWN_HOSTS, Options, Platform, certs, signals::Signal};
 use crate::{
-    db::{self, DbError, inconsistent},
+    db::{self, DbError, inconsistent, routing::AppRoute, services::Routed},
     domain::settings::Address,
 };
 
@@ -63,10 +63,11 @@ impl Published {
         let mut snapshot = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let version = u64::try_from(db::routing::version(&mut snapshot).await?).map_err(inconsistent("routing"))?;
         let apps = db::routing::list(&mut snapshot).await?;
+        let services = db::services::list_all(&mut snapshot).await?;
         let certificates = self.certificates(platform, &mut snapshot).await?;
         let challenges = challenges(&platform.options, db::acme::list_answers(&mut snapshot).await?);
         snapshot.commit().await?;
-        let table = Arc::new(Table { certificates, challenges, ..table(platform, version, &apps)? });
+        let table = Arc::new(Table { certificates, challenges, ..table(platform, version, &apps, &services)? });
         *lock(&self.table) = Some(Arc::clone(&table));
         Ok(table)
     }
@@ -128,24 +129,47 @@ fn hsts(hsts: paas_api::tls::Hsts) -> Hsts {
 }
 
 /// Who may visit an app. An address that cannot be read lets nobody in, where leaving it out might let in everybody.
-fn whitelist(app: &db::routing::AppRoute) -> Vec<IpNet> {
+fn whitelist(app: &AppRoute) -> Vec<IpNet> {
     let nobody = IpNet::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     app.whitelist.iter().map(|text| text.parse::<Address>().map_or(nobody, |address| address.network())).collect()
 }
 
+/// The processes of a type.
+fn targets(app: &AppRoute, process_type: &str) -> Vec<Target> {
+    let instances = app.addresses.iter().zip(&app.types);
+    let of_type = instances.filter(|(_, of)| *of == process_type);
+    of_type.filter_map(|(address, _)| Some(Target::from(address.parse::<SocketAddr>().ok()?))).collect()
+}
+
+/// The type that visitors reach who are led to no service: `web`, and `cmd` only where there is none (contract §3.3, step 6).
+fn main_type(app: &AppRoute) -> &'static str {
+    if app.types.iter().any(|of| of == "web") { "web" } else { "cmd" }
+}
+
+/// An app's services. Paths that lead to a new one go where they went before until a process of it listens.
+fn services_of(app: &AppRoute, services: &[&Routed]) -> Vec<Service> {
+    let shown = services.iter().map(|routed| {
+        let targets = targets(app, routed.service.process_type.as_str());
+        (routed.is_new, Service { paths: routed.service.paths.clone(), targets })
+    });
+    shown.filter(|(is_new, service)| !is_new || !service.targets.is_empty()).map(|(_, service)| service).collect()
+}
+
 /// The table of these apps, and of the controller itself.
-fn table(platform: &Platform, version: u64, apps: &[db::routing::AppRoute]) -> Result<Table, DbError> {
+fn table(platform: &Platform, version: u64, apps: &[AppRoute], services: &[Routed]) -> Result<Table, DbError> {
     let options = &platform.options;
     let own = OWN_HOSTS.iter().filter_map(|name| options.host(name).parse::<Host>().ok()).collect();
+    let mut of_app: HashMap<Uuid, Vec<&Routed>> = HashMap::new();
+    for service in services {
+        of_app.entry(service.app).or_default().push(service);
+    }
+    let services = of_app;
     let mut routes = vec![Route { hosts: own, targets: vec![Target::from(options.advertised)], ..Route::default() }];
     for app in apps {
         routes.push(Route {
             hosts: app.domains.iter().filter_map(|domain| options.host(domain).parse().ok()).collect(),
-            targets: app
-                .addresses
-                .iter()
-                .filter_map(|address| Some(Target::from(address.parse::<std::net::SocketAddr>().ok()?)))
-                .collect(),
+            targets: targets(app, main_type(app)),
+            services: services_of(app, services.get(&app.app).map_or(&[], Vec::as_slice)),
             maintenance: app.maintenance,
             whitelist: whitelist(app),
             https_only: app.https_only,
@@ -157,7 +181,7 @@ fn table(platform: &Platform, version: u64, apps: &[db::routing::AppRoute]) -> R
 }
 
 /// What an app's owner says about its requests, in the router's words.
-fn rules(platform: &Platform, app: &db::routing::AppRoute) -> Result<Rules, DbError> {
+fn rules(platform: &Platform, app: &AppRoute) -> Result<Rules, DbError> {
     let said = &app.routing.0;
     let key = || platform.seal.derive(&format!("affinity {}", app.app)).map_err(inconsistent("settings"));
     Ok(Rules {

@@ -291,6 +291,7 @@ async fn fail(platform: &Platform, db: &mut PgConnection, view: &View, reason: &
     }
     db::apps::set_formation(&mut db, view.app.id, &deployment.previous_formation).await?;
     db::instances::unmark_replacements(&mut db, view.app.id).await?;
+    db::services::delete_of(&mut db, deployment.id).await?;
     db::events::insert(&mut db, view.app.id, Level::Error, &text).await?;
     notify_progress(&mut db, view.app.id).await?;
     db.commit().await?;

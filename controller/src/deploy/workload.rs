@@ -12,6 +12,7 @@ use crate::{
         build::Build,
         config::{self, Config, ReleaseFacts},
         registry::Credentials,
+        service::{ServedTypes, is_visited},
     },
     scheduler::Template,
     seal::{Seal, SealError},
@@ -61,6 +62,7 @@ pub(super) struct Assembled {
     pub(super) config: Config,
     /// What is shown to the registry of the image.
     pub(super) credentials: Option<Credentials>,
+    pub(super) services: ServedTypes,
     pub(super) summary: String,
     pub(super) created: Timestamp,
 }
@@ -79,7 +81,9 @@ pub(super) async fn assemble(
     })?;
     let config = open_config(db, &platform.seal, release.config).await?;
     let credentials = platform.options.credentials(&config.registry, app, &build.reference);
-    Ok(Some(Assembled { build, config, credentials, summary: release.summary, created: release.created.into() }))
+    let services = db::services::types(db, app).await?;
+    let (summary, created) = (release.summary, release.created.into());
+    Ok(Some(Assembled { build, config, credentials, services, summary, created }))
 }
 
 impl Assembled {
@@ -90,7 +94,7 @@ impl Assembled {
             image: self.build.reference.clone(),
             command: self.build.command(process_type),
             environment: config::environment(&facts, &self.build, &self.config.values),
-            port: config::port(&self.config.values, &self.build).filter(|_| process_type.is_routable()),
+            port: config::port(&self.config.values, &self.build).filter(|_| is_visited(process_type, &self.services)),
             grace: self.config.grace(process_type),
             tags: self.config.tags.clone(),
             limits: self.config.limits(process_type),

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod registry;
 pub mod release;
 pub mod routing;
+pub mod service;
 pub mod settings;
 pub mod tags;
 pub mod user;

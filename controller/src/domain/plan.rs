@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use paas_api::{ProcessType, ReleaseVersion};
 
-use super::{deployment::Status, formation::Formation, instance::InstanceName};
+use super::{deployment::Status, formation::Formation, instance::InstanceName, service::ServedTypes};
 
 /// A process that ends so often before it was ever ready will not get ready.
 pub const EXITS_BEFORE_FAILURE: u32 = 3;
@@ -26,6 +26,8 @@ pub struct Situation {
     pub deployment: Option<Rollout>,
     /// Instances of the ledger, oldest first.
     pub instances: Vec<Instance>,
+    /// Types that visitors reach by path.
+    pub services: ServedTypes,
     /// Groups that the scheduler has to be told again: it has instances of them that the ledger does not know, or
     /// somebody else has changed them.
     pub strangers: BTreeSet<(ProcessType, ReleaseVersion)>,
@@ -44,6 +46,7 @@ pub struct Rollout {
 
 /// An instance of the ledger, with what was observed of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is said by somebody else")]
 pub struct Instance {
     /// Its name.
     pub name: InstanceName,
@@ -57,6 +60,8 @@ pub struct Instance {
     pub fresh: bool,
     /// Visitors are sent to it.
     pub routed: bool,
+    /// It has an address that visitors can be sent to.
+    pub reachable: bool,
     /// Where it stands.
     pub health: Health,
     /// What the ledger has decided about it.
@@ -248,20 +253,22 @@ fn route(situation: &Situation, ready: bool, actions: &mut Vec<Action>) -> bool 
     let candidates: Vec<&Instance> = situation
         .instances
         .iter()
-        .filter(|instance| instance.health == Health::Ready && instance.fate == Fate::Kept)
+        .filter(|instance| instance.health == Health::Ready && instance.fate == Fate::Kept && instance.reachable)
         .filter(
             |instance| {
                 if moving { Some(instance.release) == situation.serving } else { wanted.contains(&instance.name) }
             },
         )
         .collect();
-    // Visitors go to `web`, and to `cmd` only where there is no `web` (contract §3.3, step 6).
+    // Visitors go to `web`, and to `cmd` only where there is no `web` (contract §3.3, step 6); by path to others.
     let types = [ProcessType::web(), ProcessType::cmd()];
     let routable =
         types.iter().find(|process_type| candidates.iter().any(|instance| instance.process_type == **process_type));
     let target: BTreeSet<InstanceName> = candidates
         .into_iter()
-        .filter(|instance| Some(&instance.process_type) == routable)
+        .filter(|instance| {
+            Some(&instance.process_type) == routable || situation.services.contains(&instance.process_type)
+        })
         .map(|instance| instance.name.clone())
         .collect();
     let change = target != now;

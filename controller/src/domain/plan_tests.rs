@@ -26,6 +26,7 @@ impl World {
             serving: None,
             deployment: None,
             instances: Vec::new(),
+            services: ServedTypes::new(),
             strangers: BTreeSet::new(),
         };
         Self { situation, next: 0, outcome: None, log: Vec::new() }
@@ -65,6 +66,7 @@ impl World {
                         replace: false,
                         fresh: self.situation.deployment.is_some(),
                         routed: false,
+                        reachable: true,
                         health: Health::Missing,
                         fate: Fate::Kept,
                     });
@@ -361,4 +363,35 @@ fn a_move_from_cmd_to_web_moves_the_visitors() {
     assert_eq!(world.routed(), [(2, "cmd")]);
     world.settle();
     assert_eq!(world.routed(), [(3, "web")]);
+}
+
+#[test]
+fn what_visitors_reach_by_path_moves_with_the_rest() {
+    let sorted = |world: &World| {
+        let mut routed: Vec<(i32, String)> =
+            world.routed().into_iter().map(|(release, name)| (release, name.to_owned())).collect();
+        routed.sort_unstable();
+        routed
+    };
+    let web_and_hooks = |release: i32| ["hooks", "hooks", "web"].map(|name| (release, name.to_owned()));
+    let mut world = World::running(1, &[("web", 1), ("hooks", 2), ("worker", 1)]);
+    assert_eq!(world.routed(), [(1, "web")]);
+    // Its processes listen on no port.
+    world.situation.services = ServedTypes::from(["hooks".parse().unwrap()]);
+    world.situation.instances.iter_mut().for_each(|one| one.reachable = one.process_type.as_str() != "hooks");
+    world.settle();
+    assert_eq!(world.routed(), [(1, "web")]);
+    world.situation.instances.iter_mut().for_each(|one| one.reachable = true);
+    world.settle();
+    assert_eq!(sorted(&world), web_and_hooks(1));
+    world.deploy(2, &[("web", 1), ("hooks", 2), ("worker", 1)]);
+    world.settle();
+    assert_eq!(sorted(&world), web_and_hooks(2));
+    // Without web, only by path.
+    world.situation.formation = formation(&[("web", 0), ("hooks", 1), ("worker", 1)]);
+    world.settle();
+    assert_eq!(world.routed(), [(2, "hooks")]);
+    world.situation.services.clear();
+    world.settle();
+    assert!(world.routed().is_empty());
 }

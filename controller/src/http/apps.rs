@@ -203,7 +203,7 @@ async fn run(access: AppAccess, State(api): State<Api>, mut fields: Fields) -> A
             OneOffEvent::Exited(code) => exit_code = Some(code),
         }
     }
-    session.close().await;
+    session.close(exit_code).await;
     output.drain(..output.len().saturating_sub(MOST_OUTPUT));
     let exit_code = exit_code.ok_or_else(|| {
         ApiError::Unavailable(format!("{}-run (run): the process was lost before it ended", access.app.name))

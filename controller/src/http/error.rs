@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::{
-    Json,
-    response::{Html, IntoResponse, Response},
-};
+use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 use paas_api::error::ErrorBody;
 
@@ -119,12 +116,29 @@ impl IntoResponse for ApiError {
                 .into_response();
         }
         let (status, body) = self.parts();
-        let mut response = (status, Json(body)).into_response();
+        let text = serde_json::to_string(&body).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], readable(&text)).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Token"));
         }
         response
     }
+}
+
+/// The same JSON, in which what a terminal obeys or what turns the order of a line around is escaped: a client's words are
+/// in refusals, and people read those.
+fn readable(json: &str) -> String {
+    use std::fmt::Write as _;
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    json.chars().fold(String::with_capacity(json.len()), |mut text, c| {
+        if c.is_control() || turns(c) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+        text
+    })
 }
 
 impl From<DbError> for ApiError {
@@ -179,3 +193,17 @@ impl From<sqlx::Error> for ApiError {
 
 /// What a handler answers with, or why not.
 pub(crate) type Answer<T> = Result<T, ApiError>;
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped_and_means_the_same() {
+        let text = "caf\u{e9} \u{9b}31m \u{202e}txt.exe\u{2069} \u{1f4a9}";
+        let json = serde_json::to_string(text).unwrap();
+        let escaped = readable(&json);
+        assert_eq!(escaped, "\"caf\u{e9} \\u009b31m \\u202etxt.exe\\u2069 \u{1f4a9}\"");
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
+    }
+}

@@ -40,6 +40,7 @@ pub mod router;
 mod routes;
 mod runs;
 pub mod server;
+mod services;
 mod session;
 mod settings;
 mod tls;
@@ -136,6 +137,7 @@ fn all() -> router::Routes {
         domains::routes,
         certs::routes,
         settings::routes,
+        services::routes,
         tls::routes,
         hooks::routes,
         routes::routes,

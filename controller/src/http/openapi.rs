@@ -148,10 +148,12 @@ fn refusals(route: &Route) -> Vec<u16> {
     let of_body: &[u16] = if route.about.body.is_some() { &[400, 408, 413, 415] } else { &[] };
     // A router takes a name for itself; other parameters name what must be there.
     let of_path: &[u16] = if route.path.contains('{') && route.level != Level::Router { &[404] } else { &[] };
-    // Whatever is asked for in a form that nobody here writes, and whatever needs the database while it is away.
-    let of_api: &[u16] = if route.path.starts_with("/v2") { &[406, 503] } else { &[503] };
+    // Whatever is asked for in a form that nobody here writes, …
+    let of_form: &[u16] = if route.path.starts_with("/v2") { &[406] } else { &[] };
+    // … and whatever needs the database while it is away.
+    let of_database: &[u16] = if ["/healthz", "/v2/openapi.json"].contains(&route.path) { &[] } else { &[503] };
     let of_deployment: &[u16] = if route.about.deploys { &[400, 409] } else { &[] };
-    let mut all = [of_level, of_body, of_path, of_api, of_deployment, route.about.refusals].concat();
+    let mut all = [of_level, of_body, of_path, of_form, of_database, of_deployment, route.about.refusals].concat();
     all.sort_unstable();
     all.dedup();
     all

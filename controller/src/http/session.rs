@@ -124,7 +124,11 @@ async fn converse(
             Some(failed(ApiError::Unavailable("The controller is being stopped, and the process with it.".to_owned())))
         }
     };
-    session.close().await;
+    let code = match &last {
+        Some(FromProcess::Exited { code }) => Some(*code),
+        _ => None,
+    };
+    session.close(code).await;
     last
 }
 

@@ -29,7 +29,11 @@ async fn whatever_deploys_is_followed_line_by_line(pool: PgPool) {
     let ann = world.user("ann").await;
     world.running_app(&ann, "hello").await;
     let build = json!({"image": "example/web:2", "procfile": {"web": "serve"}});
-    for (path, body) in [("builds", build), ("releases/rollback", json!({})), ("scale", json!({"web": 2}))] {
+    world.post(&ann, "/v2/apps/hello/scale", json!({"worker": 1})).await.is_empty(204);
+    let service = json!({"procfile_type": "worker", "path_pattern": "/hooks"});
+    for (path, body) in
+        [("services", service), ("builds", build), ("releases/rollback", json!({})), ("scale", json!({"web": 2}))]
+    {
         let request = world.request(&ann, Method::POST, &format!("/v2/apps/hello/{path}"));
         let got = world.send(request.header("Accept", "application/x-ndjson").json(&body)).await;
         assert_eq!((got.status.as_u16(), got.headers["content-type"].to_str().unwrap()), (200, "application/x-ndjson"));

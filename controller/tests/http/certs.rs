@@ -197,6 +197,11 @@ async fn who_may_change_an_app_sees_its_certificates_and_takes_no_others(pool: P
     world.post(&bob, "/v2/certs/one/domain", json!({"domain": "c.example.test"})).await.details(403, FORBIDDEN);
     world.delete(&bob, "/v2/certs/one").await.details(403, FORBIDDEN);
     world.delete(&bob, "/v2/certs/one/domain/b.example.test").await.is_empty(204);
+    // Nor does he take it off a domain of an app of hers that he has no part in.
+    world.app(&ann, "third").await;
+    world.post(&ann, "/v2/apps/third/domains", json!({"domain": "d.example.test"})).await.is(201);
+    world.post(&ann, "/v2/certs/one/domain", json!({"domain": "d.example.test"})).await.is_empty(201);
+    world.delete(&bob, "/v2/certs/one/domain/d.example.test").await.details(403, FORBIDDEN);
     // A certificate of one's own is no right to another's app.
     world.post(&eve, "/v2/certs/two/domain", json!({"domain": "hello"})).await.details(403, FORBIDDEN);
     world.get(&eve, "/v2/certs/one").await.is(404);

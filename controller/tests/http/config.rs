@@ -176,8 +176,13 @@ async fn tags_must_fit_a_machine(pool: PgPool) {
         "Tag key prefixes must be DNS subdomains.",
         "Tag values must be alphanumeric or \"-_.\", and 1-63 characters.",
     );
-    for (tags, text) in [(json!({"a b": "1"}), keys), (json!({"a b/c": "1"}), prefixes), (json!({"a": "b c"}), values)]
-    {
+    let long = format!("{}/a", "a".repeat(254));
+    for (tags, text) in [
+        (json!({"a b": "1"}), keys),
+        (json!({"a b/c": "1"}), prefixes),
+        (json!({long: "1"}), "Tag key prefixes must 253 characters or less."),
+        (json!({"a": "b c"}), values),
+    ] {
         set(tags).await.says(400, &json!({"tags": [text]}));
     }
     world.scheduler.set_away(true);

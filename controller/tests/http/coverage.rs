@@ -1,4 +1,4 @@
-//! Which test holds which row of the contract: COVERAGE.md beside this file, kept whole.
+//! Which test holds which answer: COVERAGE.md by our routes, CONTRACT.md by the rows of the contract; both kept whole.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -6,18 +6,11 @@ use crate::conformance::DOCUMENT;
 
 /// What `tests/coverage` wrote of a run of this suite.
 const TABLE: &str = include_str!("COVERAGE.md");
-/// Refusals that are the same for every route, and are tried on some: in `wire` and in `hostile`.
-const ALIKE: [&str; 5] = ["406", "408", "413", "415", "503"];
+/// The contract's tables, each row with its tests.
+const CONTRACT: &str = include_str!("CONTRACT.md");
 
 /// What becomes of a deployment is told alike by all that deploys; tried on config and on builds.
 const OF_DEPLOYMENTS: [&str; 2] = ["400", "409"];
-/// Answers that are known and that no test of this suite waits for: a long poll without news, in 25 seconds; a certificate
-/// on domains of two apps, of which the caller may use one; an empty change of a whitelist.
-const KNOWN: [(&str, &str, &str); 3] = [
-    ("GET", "/v2/router/table", "204"),
-    ("DELETE", "/v2/certs/{name}/domain/{domain}", "403"),
-    ("DELETE", "/v2/apps/{app}/whitelist", "409"),
-];
 
 /// A method, a path, a status.
 type Row = (String, String, String);
@@ -48,9 +41,7 @@ fn every_answer_of_every_route_is_held_by_a_test() {
         }
     }
     let held: BTreeSet<Row> = rows().into_iter().map(|(row, _)| row).collect();
-    let known = |row: &&Row| KNOWN.contains(&(row.0.as_str(), row.1.as_str(), row.2.as_str()));
-    let unheld: Vec<_> =
-        described.difference(&held).filter(|row| !ALIKE.contains(&row.2.as_str()) && !known(row)).collect();
+    let unheld: Vec<_> = described.difference(&held).collect();
     assert!(
         unheld.is_empty(),
         "no test gets these answers; write one that does and run tests/coverage, which writes COVERAGE.md, or do not \
@@ -73,4 +64,52 @@ fn every_test_of_the_table_is_there() {
         })
         .collect();
     assert!(lost.is_empty(), "COVERAGE.md names tests that are gone; run tests/coverage: {lost:?}");
+}
+
+/// The source of a test's file, and of the test.
+fn source(test: &str) -> Option<(String, String)> {
+    let (file, name) = test.split_once("::")?;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http");
+    let whole = fs::read_to_string(folder.join(file).with_extension("rs")).ok()?;
+    let begin = whole.find(&format!("fn {name}("))?;
+    let body = whole.get(begin..)?;
+    let end = body.find("\n}\n")?;
+    let body = body.get(..end)?.to_owned();
+    Some((whole, body))
+}
+
+#[test]
+fn every_row_of_the_contract_is_held_by_a_test() {
+    let (held, _) = CONTRACT.split_once("## Answers of the original that are not given").unwrap();
+    let bare = |cell: &str| cell.trim().trim_matches('`').to_owned();
+    let mut wrong = Vec::new();
+    let (mut rows, mut sections) = (0, BTreeSet::new());
+    let mut section = "";
+    for line in held.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            section = title;
+        }
+        let Some(cells) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else { continue };
+        let cells: Vec<String> = cells.split(" | ").map(bare).collect();
+        let [row, answer, words, test] = &cells[..] else {
+            wrong.push(format!("{section}: not a row: {line}"));
+            continue;
+        };
+        if row == "Row" {
+            continue;
+        }
+        rows += usize::from(!row.is_empty());
+        sections.insert(section);
+        match source(test) {
+            None => wrong.push(format!("{section}, {row}: there is no test {test}")),
+            Some((whole, body)) => {
+                // The status may be in what the test calls; the words are in the test.
+                if !whole.contains(answer.as_str()) || !body.contains(words.as_str()) {
+                    wrong.push(format!("{section}, {row}: {test} does not speak of {answer} {words}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(rows >= 140 && sections.len() >= 25, "{rows} rows in {} sections: rows are lost", sections.len());
 }

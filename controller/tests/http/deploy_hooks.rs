@@ -4,7 +4,6 @@ use std::{
     collections::VecDeque,
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use axum::{
@@ -262,16 +261,7 @@ async fn what_is_to_be_told_outlives_the_controller(pool: PgPool) {
     drop(silent);
     let second = world(&pool, hooks).await;
     let receiver = Receiver::on(address, &[]).await;
-    let again = tokio::time::timeout(Duration::from_secs(60), async {
-        loop {
-            if let Some(call) = receiver.calls().first() {
-                return call.clone();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await
-    .expect("the next controller sends it");
+    let again = eventually("the next controller's call", async || receiver.calls().first().cloned()).await;
     assert_eq!(again.header("x-paas-delivery"), heard[0].header("x-paas-delivery"));
     logs(&second, &ann, "Deploy hook sent").await;
 }

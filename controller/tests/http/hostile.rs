@@ -9,7 +9,7 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use crate::harness::{Got, Who, World, key, segment};
 
-const NASTY: [&str; 14] = [
+pub(crate) const NASTY: [&str; 14] = [
     "'; DROP TABLE users; --",
     "\" OR \"\"=\"",
     "$(reboot)",
@@ -28,7 +28,7 @@ const NASTY: [&str; 14] = [
 
 /// A refusal, or a harmless success; never our fault, always JSON or nothing.
 #[track_caller]
-fn is_sane(what: &str, got: &Got) {
+pub(crate) fn is_sane(what: &str, got: &Got) {
     assert!(got.status.as_u16() < 500, "{what}: {got:?}");
     let html = got.headers.get("content-type").is_some_and(|kind| kind.to_str().unwrap().starts_with("text/html"));
     assert!(got.text.is_empty() || html || serde_json::from_str::<Value>(&got.text).is_ok(), "{what}: {got:?}");

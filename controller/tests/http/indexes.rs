@@ -14,6 +14,7 @@ const MAY_READ_ALL: &[(&str, &str)] = &[
     ("SELECT key_id AS \"key_id!\" FROM acme_accounts", "once, at the start"),
     ("SELECT count(*) AS \"count!\" FROM", "the count of a list is of the whole list"),
     ("SELECT c.id, c.name, c.owner_id, u.username AS owner, c.common_name", "an administrator's list"),
+    ("SELECT s.app_id, s.process_type, s.path_pattern", "the routing table is of all services"),
     ("SELECT c.uuid, array_agg(d.domain ORDER BY d.domain)", "the routing table is of all certificates"),
     ("SELECT d.domain, d.app_id AS \"app?\", c.expires", "whatever is to be renewed, among all that is managed"),
     ("SELECT min(greatest(coalesce(c.starts", "when the next is to be renewed, among all that is managed"),

@@ -10,16 +10,16 @@ use std::{
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, PgPool};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines},
-    process::{Child, ChildStderr, Command},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader, Lines},
+    process::{Child, Command},
 };
 
 use crate::harness::eventually;
 
-struct Program {
-    child: Child,
-    address: SocketAddr,
-    lines: Lines<BufReader<ChildStderr>>,
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+    lines: Lines<BufReader<Box<dyn AsyncRead + Send + Unpin>>>,
 }
 
 fn free_port() -> SocketAddr {
@@ -45,16 +45,21 @@ fn command(pool: &PgPool, data: &Path, address: SocketAddr) -> Command {
     command
 }
 
-fn start(pool: &PgPool, data: &Path) -> Program {
+fn read(from: impl AsyncRead + Send + Unpin + 'static) -> Lines<BufReader<Box<dyn AsyncRead + Send + Unpin>>> {
+    let from: Box<dyn AsyncRead + Send + Unpin> = Box::new(from);
+    BufReader::new(from).lines()
+}
+
+pub(crate) fn start(pool: &PgPool, data: &Path) -> Program {
     let address = free_port();
     let mut child = command(pool, data, address).spawn().unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let lines = read(child.stderr.take().unwrap());
     Program { child, address, lines }
 }
 
 impl Program {
     /// Waits until it serves; what it said until then.
-    async fn ready(&mut self) -> String {
+    pub(crate) async fn ready(&mut self) -> String {
         let mut said = String::new();
         loop {
             let line = tokio::time::timeout(Duration::from_secs(40), self.lines.next_line()).await.unwrap().unwrap();
@@ -67,7 +72,17 @@ impl Program {
         }
     }
 
-    async fn post(&self, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
+    /// Reads on what it says, so that it never waits for a reader.
+    pub(crate) fn go_on_reading(&mut self) {
+        let (reading, _) = tokio::io::duplex(1);
+        let rest = std::mem::replace(&mut self.lines, read(reading));
+        tokio::spawn(async move {
+            let mut rest = rest;
+            while let Ok(Some(_)) = rest.next_line().await {}
+        });
+    }
+
+    pub(crate) async fn post(&self, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
         let mut request = reqwest::Client::new().post(format!("http://{}{path}", self.address)).json(&body);
         if let Some(token) = token {
             request = request.header("Authorization", format!("token {token}"));
@@ -77,14 +92,14 @@ impl Program {
     }
 
     /// Asks it to stop; its status.
-    async fn stop(mut self) -> Option<i32> {
+    pub(crate) async fn stop(mut self) -> Option<i32> {
         let id = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.unwrap().unwrap().code()
     }
 }
 
-fn crypto() {
+pub(crate) fn crypto() {
     // Another test of this process may have been first.
     drop(rustls::crypto::ring::default_provider().install_default());
 }
@@ -136,7 +151,7 @@ async fn the_contracts_own_variables_name_who_is_told_of_deployments(pool: PgPoo
         .env("DEIS_DEPLOY_HOOK_SECRET_KEY", "my secret")
         .env("PAAS_DEPLOY_HOOK_ALLOW", "127.0.0.0/8");
     let mut child = command.spawn().unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let lines = read(child.stderr.take().unwrap());
     let mut program = Program { child, address, lines };
     program.ready().await;
     let ann = json!({"username": "ann", "password": "pw"});

@@ -61,6 +61,11 @@ async fn a_rollback_that_cannot_be_says_why(pool: PgPool) {
     world.post(&ann, "/v2/apps/hello/builds", json!({"image": "example/web"})).await.is(201);
     world.post(&ann, "/v2/apps/hello/config", json!({"values": {"PAAS_FAKE": "exit"}})).await.is(400);
     rollback(&world, &ann, json!({})).await.details(400, "Cannot roll back to initial release.");
+    world.app(&ann, "other").await;
+    world.post(&ann, "/v2/apps/other/config", json!({"values": {"A": "1"}})).await.is(201);
+    world.post(&ann, "/v2/apps/other/builds", json!({"image": "example/web"})).await.is(201);
+    let without_build = world.post(&ann, "/v2/apps/other/releases/rollback", json!({"version": 2})).await;
+    without_build.details(400, "No build associated with this release");
     for (version, text) in [
         (json!(1), "Cannot roll back to initial release."),
         (json!(0), "version cannot be below 0"),

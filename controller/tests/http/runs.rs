@@ -104,6 +104,7 @@ async fn bytes_go_both_ways(pool: PgPool) {
     client.tell(json!("end_of_input")).await;
     assert_eq!(client.hear().await, json!({"exited": {"code": 0}}));
     nothing_is_left(&world, &ann).await;
+    in_the_log(&world, &ann, &format!("INFO {name} ended with code 0")).await;
     let sealed: i64 = sqlx::query_scalar("SELECT count(*) FROM one_offs").fetch_one(&world.pool).await.unwrap();
     assert_eq!(sealed, 0);
 }
@@ -123,10 +124,11 @@ async fn a_terminal_has_the_clients_size(pool: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn a_process_ends_with_its_client(pool: PgPool) {
     let (world, ann) = app_that(&pool, "hang").await;
-    let (client, _) = Client::start(&world, &ann, json!({"command": "sleep 1000"})).await;
+    let (client, name) = Client::start(&world, &ann, json!({"command": "sleep 1000"})).await;
     assert_eq!(world.scheduler.one_offs().await.unwrap().len(), 1);
     drop(client);
     nothing_is_left(&world, &ann).await;
+    in_the_log(&world, &ann, &format!("WARN {name} was ended: nobody takes part in it any more")).await;
 }
 
 #[sqlx::test(migrations = "./migrations")]
@@ -176,6 +178,15 @@ async fn a_detached_process_is_listed_and_stopped(pool: PgPool) {
     world.delete(&ann, "/v2/apps/hello/runs/No_Name").await.is(404);
 }
 
+/// Waits until the app's log has a line of the controller's.
+async fn in_the_log(world: &World, who: &Who, words: &str) {
+    eventually(words, || async {
+        let log = world.get(who, "/v2/apps/hello/logs").await.text;
+        log.contains(&format!("deis[controller]: {words}\n")).then_some(())
+    })
+    .await;
+}
+
 #[sqlx::test(migrations = "./migrations")]
 async fn the_end_of_a_detached_process_is_in_the_log(pool: PgPool) {
     let (world, ann) = app_that(&pool, "hang").await;
@@ -184,11 +195,7 @@ async fn the_end_of_a_detached_process_is_in_the_log(pool: PgPool) {
     world.post(&ann, "/v2/apps/hello/config", json!({"values": {"PAAS_FAKE": "exit=3"}})).await.is(201);
     let started = world.post(&ann, "/v2/apps/hello/runs", json!({"command": "work"})).await;
     let name = started.is(201)["name"].as_str().unwrap().to_owned();
-    eventually("its end", || async {
-        let log = world.get(&ann, "/v2/apps/hello/logs").await.text;
-        log.contains(&format!("deis[controller]: WARN {name} ended with code 3\n")).then_some(())
-    })
-    .await;
+    in_the_log(&world, &ann, &format!("WARN {name} ended with code 3")).await;
     nothing_is_left(&world, &ann).await;
 }
 

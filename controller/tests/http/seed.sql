@@ -19,6 +19,7 @@ INSERT INTO domains (app_id, domain, owner_id, certificate)
     SELECT a.id, a.name || part, a.owner_id, CASE part WHEN '' THEN NULL ELSE c.id END
     FROM seeded a JOIN certificates c ON c.name = a.name, (VALUES (''), ('.example.test')) parts (part);
 INSERT INTO settings (app_id) SELECT id FROM seeded;
+INSERT INTO services (app_id, process_type, path_pattern) SELECT id, 'hooks', '/hooks' FROM seeded;
 INSERT INTO tls (app_id) SELECT id FROM seeded;
 INSERT INTO acme_orders (domain, directory) SELECT name || '.example.test', 'seeded' FROM seeded;
 INSERT INTO configs (app_id, owner_id, key_id, sealed)

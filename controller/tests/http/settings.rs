@@ -119,6 +119,17 @@ async fn rules_for_requests_reach_the_routers(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn nothing_taken_off_a_whitelist_is_no_change(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.app(&ann, "hello").await;
+    let path = "/v2/apps/hello/whitelist";
+    let nothing = world.request(&ann, reqwest::Method::DELETE, path).json(&json!({"addresses": []}));
+    world.send(nothing).await.details(409, "ann changed nothing");
+    world.post(&ann, path, json!({"addresses": []})).await.details(409, "ann changed nothing");
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn an_app_has_a_maintenance_page_of_its_own(pool: PgPool) {
     let world = World::new(&pool).await;
     let ann = world.user("ann").await;

@@ -126,7 +126,8 @@ async fn route_to(
     body: Incoming,
     log: &mut Option<Box<LogLine>>,
 ) -> Response<ResponseBody> {
-    let (choice, live) = worker.switchboard.choose(host, visitor.caller, || affinity::asked(&parts.headers), &[]);
+    let wish = || affinity::asked(&parts.headers);
+    let (choice, live) = worker.switchboard.choose(host, parts.uri.path(), visitor.caller, wish, &[]);
     let live = live.as_deref();
     if live.is_some_and(|live| live.rules.access_log) {
         log.get_or_insert_with(|| Box::new(LogLine::new(&parts))).wanted = true;
@@ -210,7 +211,7 @@ async fn send(
             lease
         } else {
             let wish = || affinity::asked(request.headers());
-            match worker.switchboard.choose(host, caller, wish, &tried) {
+            match worker.switchboard.choose(host, request.uri().path(), caller, wish, &tried) {
                 (Choice::Target(lease), _) => lease,
                 _ => return Err(failure),
             }

@@ -9,10 +9,12 @@
 //! | `apps` | apps that come and go |
 //! | `releases` | builds, changes of config, rollbacks: what makes a release |
 //! | `processes` | other counts, and other instances in the place of those that run |
+//! | `services` | process types that visitors reach by path |
 
 mod apps;
 mod processes;
 mod releases;
+mod services;
 
 use paas_api::ReleaseVersion;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -22,6 +24,7 @@ pub use self::{
     apps::{create_app, destroy_app},
     processes::{Selection, autoscale, restart, scale},
     releases::{NewBuild, build, config, rollback},
+    services::{Served, serve, unserve},
 };
 use super::{
     Platform,
@@ -35,6 +38,7 @@ use crate::{
         build::Build,
         config::{self as app_config, Config, Values},
         formation::Formation,
+        service::{ServedTypes, is_visited},
     },
     scheduler::SchedulerError,
 };
@@ -128,8 +132,13 @@ async fn begin(platform: &Platform, app: &App) -> Result<(Db, App), IntentError>
     }
 }
 
-fn demand_port(formation: &Formation, values: &Values, build: &Build) -> Result<(), IntentError> {
-    let visited = formation.iter().any(|(process_type, count)| *count > 0 && process_type.is_routable());
+fn demand_port(
+    formation: &Formation,
+    services: &ServedTypes,
+    values: &Values,
+    build: &Build,
+) -> Result<(), IntentError> {
+    let visited = formation.iter().any(|(process_type, count)| *count > 0 && is_visited(process_type, services));
     if visited && app_config::port(values, build).is_none() {
         return Err(IntentError::Refused(
             "Expose a port or make the app non routable by changing the process type".into(),

@@ -61,7 +61,7 @@ pub async fn scale(
     if formation == app.formation {
         return Ok(None);
     }
-    demand_port(&formation, &assembled.config.values, &assembled.build)?;
+    demand_port(&formation, &assembled.services, &assembled.config.values, &assembled.build)?;
     db::apps::set_formation(&mut db, app.id, &formation).await?;
     let words = format!("{} scaled processes to {}", actor.username, formation_words(&formation));
     record(platform, db, &app, Kind::Scale, version, &assembled, &words).await.map(Some)
@@ -133,6 +133,18 @@ async fn record(
     assembled: &Assembled,
     words: &str,
 ) -> Result<Uuid, IntentError> {
+    let deployment = insert(&mut db, app, kind, version, assembled).await?;
+    commit(platform, db, app, words).await?;
+    Ok(deployment)
+}
+
+pub(super) async fn insert(
+    db: &mut Db,
+    app: &App,
+    kind: Kind,
+    version: ReleaseVersion,
+    assembled: &Assembled,
+) -> Result<Uuid, IntentError> {
     let moved = NewDeployment {
         app: app.id,
         kind,
@@ -140,10 +152,14 @@ async fn record(
         previous_formation: &app.formation,
         timeout_seconds: assembled.config.deploy_timeout(),
     };
-    let deployment = db::deployments::insert(&mut db, &moved).await?;
+    Ok(db::deployments::insert(db, &moved).await?)
+}
+
+/// Commits what was recorded, says so in the app's log and wakes the reconciler.
+pub(super) async fn commit(platform: &Platform, mut db: Db, app: &App, words: &str) -> Result<(), IntentError> {
     db::events::insert(&mut db, app.id, Level::Info, words).await?;
     notify_app(&mut db, app.id).await?;
     db.commit().await?;
     platform.hold.reach("intent.recorded").await;
-    Ok(deployment)
+    Ok(())
 }

@@ -109,7 +109,8 @@ pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) 
     };
     let id = db::builds::insert(&mut db, &row).await?;
     let build = db::builds::lookup(&mut db, app.id, id).await?.ok_or(IntentError::Gone)?;
-    demand_port(&formation, &config.values, &build)?;
+    let services = db::services::types(&mut db, app.id).await?;
+    demand_port(&formation, &services, &config.values, &build)?;
     let what = new.sha.as_ref().map_or(new.image.as_str(), CommitSha::short);
     let (summary, failed) = release::build_summaries(&actor.username, what, id);
     let release = NewRelease {
@@ -161,7 +162,8 @@ pub async fn config(platform: &Platform, actor: &User, app: &App, changes: Chang
     if let Some(build) = base.build
         && let Some(build) = db::builds::lookup(&mut db, app.id, build).await?
     {
-        demand_port(&app.formation, &after.values, &build)?;
+        let services = db::services::types(&mut db, app.id).await?;
+        demand_port(&app.formation, &services, &after.values, &build)?;
     }
     let config = workload::insert_config(&mut db, &platform.seal, app.id, actor.id, &after).await?;
     let (summary, failed) = release::config_summaries(&actor.username, &phrases);
