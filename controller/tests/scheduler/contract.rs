@@ -288,7 +288,8 @@ async fn a_controller_that_comes_later_knows_at_once_who_is_ready(bench: Bench) 
 async fn a_process_has_its_hooks_run(bench: Bench) {
     // What its process says after them.
     let say = |word: &str| {
-        let line = format!("echo {word} >>/tmp/said");
+        // The process looks once a second, and is told to stop as soon as this has ended.
+        let line = format!("echo {word} >>/tmp/said; sleep 3");
         Some(["/bin/sh".to_owned(), "-c".to_owned(), line].to_vec())
     };
     let hooks = Hooks { after_start: say("hello"), before_stop: say("goodbye") };
