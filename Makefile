@@ -7,7 +7,7 @@ export SQLX_OFFLINE := true
 
 binaries := -p paas-cli -p paas-controller -p paas-builder -p paas-router
 
-.PHONY: help setup demo demo-kubernetes test fuzz up build lint bench soak
+.PHONY: help setup demo demo-kubernetes test test-kubernetes fuzz up build lint bench soak
 .DEFAULT_GOAL := help
 
 help: ## Print these lines
@@ -26,6 +26,11 @@ test: ## Run every test
 	@tests/setup test
 	cargo test --locked --workspace --no-run
 	tests/with-postgres cargo test --locked --workspace --no-fail-fast
+
+test-kubernetes: ## Run the whole-product scenarios with the processes on a cluster (PAAS_TEST_KUBECONFIG=…)
+	@tests/setup test
+	cargo build --locked --workspace --bins
+	PAAS_TEST_SCHEDULER=kubernetes cargo test --locked -p paas-tests --test e2e
 
 fuzz: ## Ask the API all that its description allows, and more (FUZZ_SECONDS=75, FUZZ_SEED=…)
 	@tests/setup test

@@ -35,8 +35,7 @@ async fn readiness(State(platform): State<Arc<Platform>>) -> (StatusCode, String
         docker.ping().await.ok()
     };
     let registry = async {
-        let url = format!("http://{}/v2/", platform.settings.registry);
-        reqwest::get(url).await.ok().filter(|answer| !answer.status().is_server_error())
+        reqwest::get(platform.settings.registry_url()).await.ok().filter(|answer| !answer.status().is_server_error())
     };
     let controller = async {
         let (status, _) = platform.controller.probe("/healthz").await.ok()?;

@@ -131,7 +131,7 @@ async fn deploy(push: &Push, branch: &str, commit: CommitId, progress: &Progress
         laps.lap("build");
         platform.hold.reach("push.built").await;
         progress.line("Pushing to registry").await;
-        let digest = registry::push(&platform.engine, &image).await?;
+        let digest = registry::push(&platform.engine, &image, &platform.settings).await?;
         laps.lap("push");
         platform.hold.reach("push.pushed").await;
         progress.line("Build complete.").await;

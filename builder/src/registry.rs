@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use bollard::query_parameters::PushImageOptionsBuilder;
+use bollard::{auth::DockerCredentials, query_parameters::PushImageOptionsBuilder};
 use futures_util::StreamExt as _;
+use paas_api::login::{Login, LoginError};
 use tokio::time::timeout;
 
 use crate::{
+    Settings,
     image::{Engine, ImageName},
     refusal::{Refusal, chain},
 };
@@ -15,10 +17,11 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(120);
 
 /// Pushes `image`; the answer is `<repository>@sha256:…`.
-pub(crate) async fn push(engine: &Engine, image: &ImageName) -> Result<String, Refusal> {
+pub(crate) async fn push(engine: &Engine, image: &ImageName, settings: &Settings) -> Result<String, Refusal> {
+    let credentials = credentials(settings).map_err(|error| failed(image, &chain(&error)))?;
     let docker = engine.connect().await?;
     let options = PushImageOptionsBuilder::default().tag(&image.tag).build();
-    let mut stream = std::pin::pin!(docker.push_image(&image.repository, Some(options), None));
+    let mut stream = std::pin::pin!(docker.push_image(&image.repository, Some(options), credentials));
     let mut digest = None;
     loop {
         let step = timeout(SILENCE, stream.next()).await.map_err(|_| failed(image, "it does not answer"))?;
@@ -30,6 +33,17 @@ pub(crate) async fn push(engine: &Engine, image: &ImageName) -> Result<String, R
     }
     let digest = digest.ok_or_else(|| failed(image, "it told no digest"))?;
     Ok(format!("{}@{digest}", image.repository))
+}
+
+fn credentials(settings: &Settings) -> Result<Option<DockerCredentials>, LoginError> {
+    let Some(file) = &settings.registry_auth_file else { return Ok(None) };
+    let login = Login::read(file, settings.registry_host())?;
+    Ok(login.map(|login| DockerCredentials {
+        username: Some(login.username.expose().to_owned()),
+        password: Some(login.password.expose().to_owned()),
+        serveraddress: Some(settings.registry_host().to_owned()),
+        ..DockerCredentials::default()
+    }))
 }
 
 fn failed(image: &ImageName, reason: &str) -> Refusal {

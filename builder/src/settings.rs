@@ -1,6 +1,10 @@
 //! What an operator can set; parsed once, at start.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Parser, ValueEnum};
 use reqwest::Url;
@@ -32,6 +36,9 @@ pub struct Settings {
     /// Host and port of the registry that images are pushed to.
     #[arg(long, env = "PAAS_REGISTRY", default_value = "127.0.0.1:5000")]
     pub registry: String,
+    /// File with the registry's credentials, as `docker login` writes it.
+    #[arg(long, env = "PAAS_REGISTRY_AUTH_FILE")]
+    pub registry_auth_file: Option<PathBuf>,
     /// Address of the Docker engine: `unix:///path` or `tcp://host:port`.
     #[arg(long, env = "PAAS_DOCKER", default_value = "unix:///var/run/docker.sock")]
     pub docker: String,
@@ -122,6 +129,21 @@ impl BuildNetwork {
 }
 
 impl Settings {
+    /// The registry without the path that images lie under.
+    pub(crate) fn registry_host(&self) -> &str {
+        self.registry.split('/').next().unwrap_or_default()
+    }
+
+    /// Where the registry answers. Engines speak TLS with every registry but those on their own machine.
+    pub(crate) fn registry_url(&self) -> String {
+        let host = self.registry_host();
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let is_local = name == "localhost"
+            || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+            || name == "[::1]";
+        format!("{}://{host}/v2/", if is_local { "http" } else { "https" })
+    }
+
     /// How long one build may take.
     pub(crate) fn build_limit(&self) -> Duration {
         Duration::from_secs(self.max_build_seconds)
@@ -156,4 +178,25 @@ impl Settings {
 
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]/_".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_elsewhere_is_asked_by_tls_at_its_host() {
+        for (registry, url) in [
+            ("127.0.0.1:5000", "http://127.0.0.1:5000/v2/"),
+            ("127.8.0.1:5000", "http://127.8.0.1:5000/v2/"),
+            ("localhost:5000", "http://localhost:5000/v2/"),
+            ("[::1]:5000", "http://[::1]:5000/v2/"),
+            ("registry.example.com", "https://registry.example.com/v2/"),
+            ("registry.example.com:5000/team/apps", "https://registry.example.com:5000/v2/"),
+            ("10.0.0.1:5000", "https://10.0.0.1:5000/v2/"),
+        ] {
+            let flags = ["paas-builder", "--data", "d", "--builder-key-file", "k", "--registry", registry];
+            assert_eq!(Settings::parse_from(flags).registry_url(), url);
+        }
+    }
 }

@@ -162,6 +162,8 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
         autoscale: settings.autoscale,
         authority: settings.authority.clone(),
         deploy_hooks: settings.deploy_hooks.clone(),
+        registry: settings.registry.clone(),
+        registry_auth_file: settings.registry_auth_file.clone(),
     };
     Ok(Platform {
         signals: Signals::listen(pool.clone()),

@@ -81,6 +81,9 @@ pub struct Arguments {
     /// Registry that holds the platform's images.
     #[arg(long, env = "PAAS_REGISTRY", default_value = "127.0.0.1:5000")]
     registry: String,
+    /// File with its credentials, as `docker login` writes it: shown for the images that were built for the app in question.
+    #[arg(long, env = "PAAS_REGISTRY_AUTH_FILE")]
+    registry_auth_file: Option<PathBuf>,
     /// Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses or networks, separated by commas.
     #[arg(long, env = "PAAS_TRUSTED_PROXIES", default_value = "127.0.0.0/8,::1")]
     trusted_proxies: String,
@@ -189,6 +192,8 @@ pub struct Settings {
     pub registration: Registration,
     /// Registry that holds the platform's images.
     pub registry: String,
+    /// File with its credentials, where it asks for any.
+    pub registry_auth_file: Option<PathBuf>,
     /// Proxies that are believed.
     pub trusted_proxies: Vec<Network>,
     /// Where certificates come from, if any are fetched.
@@ -327,6 +332,7 @@ impl Arguments {
                 kubernetes: kubernetes?,
                 registration: registration?,
                 registry: self.registry,
+                registry_auth_file: self.registry_auth_file,
                 trusted_proxies,
                 authority,
                 hold: self.hold,

@@ -11,6 +11,7 @@
 mod clock;
 pub mod follow;
 pub mod health;
+pub mod ingress;
 pub mod model;
 mod paths;
 pub mod proxy;

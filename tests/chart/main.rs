@@ -5,6 +5,7 @@
 
 mod helm;
 mod keys;
+mod product;
 mod rights;
 mod templates;
 mod values;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use paas_tests::run_all;
 
 fn main() -> ExitCode {
-    let scenarios = [templates::scenarios(), values::scenarios(), rights::scenarios(), keys::scenarios()];
+    let scenarios =
+        [templates::scenarios(), values::scenarios(), rights::scenarios(), keys::scenarios(), product::scenarios()];
     run_all(scenarios.into_iter().flatten().collect())
 }

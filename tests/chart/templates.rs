@@ -27,7 +27,7 @@ const WAYS: [(&str, &[&str]); 4] = [
             "--set=keys.existingSecret=keys,keys.existingHostKeys=hosts,router.defaultCertificate=tls",
             "--set=image.registry=registry.example.com/mirror,image.pullSecrets[0].name=pull",
             "--set=domain=apps.example.com,git.host=git.example.com,git.port=22",
-            "--set=kubernetes.clusterWideRole=true,kubernetes.routing=ingress,kubernetes.ingressClass=nginx",
+            "--set=kubernetes.clusterWideRole=true",
         ],
     ),
     (

@@ -63,7 +63,6 @@ async fn nonsense_is_refused_in_words() -> anyhow::Result<()> {
         ("domain=", &["/domain"]),
         ("kubernetes.scheduler=docker", &["/kubernetes/scheduler", "kubernetes", "fake"]),
         ("kubernetes.namespacePrefix=Apps", &["/kubernetes/namespacePrefix"]),
-        ("kubernetes.routing=nginx", &["/kubernetes/routing", "ingress"]),
         ("builder.engine.type=podman", &["/builder/engine/type", "sidecar"]),
         ("builder.engine.type=remote", &["/builder/engine/remote/address"]),
         ("builder.engine.remote.address=engine:2375", &["/builder/engine/remote/address"]),

@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::{Context as _, ensure};
-use paas_tests::{App, User, binary, docker, fail, random_name, says, scenarios, shared, succeed};
+use paas_tests::{User, binary, cluster, docker, fail, random_name, says, scenarios, shared, succeed};
 
 scenarios![
     an_app_is_shared_and_given_away,
@@ -141,14 +141,6 @@ async fn variables_go_to_a_file_and_back() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the engine says of the app's only container.
-fn engine(app: &App<'_>, field: &str) -> anyhow::Result<String> {
-    let containers = app.containers()?;
-    let [container] = containers.as_slice() else { anyhow::bail!("not one container: {containers:?}") };
-    let output = docker::run(&["inspect", "--format", &format!("{{{{.{field}}}}}"), &container.id])?;
-    Ok(succeed(&output)?.trim().to_owned())
-}
-
 async fn limits_and_timeouts_reach_the_engine() -> anyhow::Result<()> {
     let platform = shared()?;
     let user = User::new(&platform)?;
@@ -157,11 +149,11 @@ async fn limits_and_timeouts_reach_the_engine() -> anyhow::Result<()> {
     says(&succeed(&app.paas(&["limits:set", "cmd=64M/128M"])?)?, &["done", "--- Memory", "cmd     64M/128M"])?;
     ensure!(app.get("/").await?.status == 200);
     paas_tests::eventually("only the new process is left", std::time::Duration::from_secs(60), async || {
-        Ok((app.containers()?.len() == 1).then_some(()))
+        Ok((cluster::processes_of(&app.name)?.len() == 1).then_some(()))
     })
     .await?;
-    ensure!(engine(&app, "HostConfig.Memory")? == (128 << 20).to_string());
-    ensure!(engine(&app, "HostConfig.MemoryReservation")? == (64 << 20).to_string());
+    let memory = cluster::memory_of(&app.name)?;
+    ensure!(memory == [64 << 20, 128 << 20], "{memory:?}");
     says(&succeed(&app.paas(&["limits"])?)?, &["cmd     64M/128M", "--- CPU", "Unlimited"])?;
     for (wrong, why) in [("cmd=lots", "cmd=lots"), ("cmd=-1M", "-1M"), ("CMD=1M", "CMD")] {
         says(&fail(&app.paas(&["limits:set", wrong])?, 1).or(fail(&app.paas(&["limits:set", wrong])?, 2))?, &[why])?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
-use paas_tests::{App, Platform, Push, Start, User, docker, eventually, scenarios, succeed};
+use paas_tests::{App, Platform, Push, Start, User, cluster, eventually, scenarios, succeed};
 
 scenarios![stopped_controller, killed_controller, killed_builder, killed_postgres, killed_registry, killed_router];
 
@@ -83,7 +83,7 @@ async fn kill_at(platform: &Platform, app: &App<'_>, victim: &str, point: &str) 
     ensure!(again.is_success(), "the push after it failed:\n{}\nthe one before said:\n{}", again.text, push.text);
     ensure!(served(app).await? == next, "the push after it is not what serves");
     eventually("no orphan stays", Duration::from_secs(60), || async {
-        Ok((docker::containers_of(&app.name)?.len() == 1).then_some(()))
+        Ok((cluster::processes_of(&app.name)?.len() == 1).then_some(()))
     })
     .await?;
     succeed(&app.paas(&["releases"])?)?;

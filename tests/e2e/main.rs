@@ -21,9 +21,12 @@ mod tour;
 
 use std::process::ExitCode;
 
-use paas_tests::{Scenario, run_all};
+use paas_tests::{Scenario, cluster, run_all};
 
 fn main() -> ExitCode {
+    if cluster::is_used() {
+        return run_all(on_kubernetes());
+    }
     let long = rollout::long::scenarios().into_iter().chain(canary::scenarios()).map(Scenario::long);
     let scenarios = [
         push::scenarios(),
@@ -42,4 +45,24 @@ fn main() -> ExitCode {
         crash::scenarios(),
     ];
     run_all(scenarios.into_iter().flatten().chain(long).collect())
+}
+
+/// What may differ where a cluster runs the processes. The rest has nothing to do with them, or with Docker alone.
+fn on_kubernetes() -> Vec<Scenario> {
+    let scenarios = [
+        push::scenarios(),
+        tour::scenarios(),
+        commands::scenarios(),
+        load::scenarios(),
+        one_off::scenarios(),
+        rollout::scenarios(),
+        crash::scenarios(),
+    ];
+    // What has passed on the other scheduler and differs least here is for those who ask for it.
+    let seldom = |scenario: &Scenario| {
+        let name = scenario.name.as_str();
+        name.starts_with("commands::") || (name.starts_with("crash::") && name != "crash::killed_controller")
+    };
+    let every = scenarios.into_iter().flatten().map(|one| if seldom(&one) { one.long() } else { one });
+    every.chain(rollout::long::scenarios().into_iter().map(Scenario::long)).collect()
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
 use paas_tests::{
-    App, Platform, Start, User, binary, both, docker, eventually, fail, says, scenarios, shared, succeed,
+    App, Platform, Start, User, binary, both, cluster, eventually, fail, says, scenarios, shared, succeed,
 };
 
 scenarios![
@@ -68,13 +68,7 @@ async fn a_shell_is_typed_to_and_the_terminal_given_back() -> anyhow::Result<()>
     keyboard.write_all(b"busybox stty size; while :; do sleep 1; done\n")?;
     let output = {
         let sleeps = eventually("the shell is in its loop", PATIENCE, async || {
-            let containers = docker::containers_of(&app.name)?;
-            let mut found = false;
-            for container in containers {
-                let top = docker::run(&["top", &container])?;
-                found |= String::from_utf8_lossy(&top.stdout).contains("sleep 1");
-            }
-            Ok(found.then_some(()))
+            Ok(cluster::commands_of(&app.name)?.contains("sleep 1").then_some(()))
         });
         let sleeps = sleeps.await;
         keyboard.write_all(b"\x03echo $((6*7)) is the answer; exit 5\n")?;
@@ -89,9 +83,9 @@ async fn a_shell_is_typed_to_and_the_terminal_given_back() -> anyhow::Result<()>
     Ok(())
 }
 
-/// Waits until so many containers of the app are there.
+/// Waits until so many containers or pods of the app are there.
 async fn containers(app: &App<'_>, count: usize) -> anyhow::Result<()> {
-    let there = || async { Ok((docker::containers_of(&app.name)?.len() == count).then_some(())) };
+    let there = || async { Ok((cluster::processes_of(&app.name)?.len() == count).then_some(())) };
     eventually(&format!("{count} containers"), Duration::from_secs(120), there).await
 }
 

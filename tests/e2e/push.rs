@@ -1,9 +1,9 @@
 //! From `git push` to an answer.
 
 use anyhow::ensure;
-use paas_tests::{User, both, scenarios, shared, succeed};
+use paas_tests::{Platform, SmallRegistry, Start, User, both, says, scenarios, shared, succeed};
 
-scenarios![a_push_becomes_a_routed_app];
+scenarios![a_push_becomes_a_routed_app, a_registry_that_asks_for_a_password_is_shown_it];
 
 async fn a_push_becomes_a_routed_app() -> anyhow::Result<()> {
     let platform = shared()?;
@@ -22,5 +22,30 @@ async fn a_push_becomes_a_routed_app() -> anyhow::Result<()> {
     let back = app.paas(&["rollback", "v2"])?;
     ensure!(succeed(&back)?.contains("done, v4"), "{}", both(&back));
     ensure!(app.get("/").await?.text == format!("{} v4 \n", app.name));
+    Ok(())
+}
+
+async fn a_registry_that_asks_for_a_password_is_shown_it() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (registry, login) = SmallRegistry::start_guarded(folder.path()).await?;
+    let platform = Platform::start(&Start {
+        arguments: vec!["--registry".to_owned(), registry.address()],
+        environment: vec![("PAAS_REGISTRY_AUTH_FILE".to_owned(), login.display().to_string())],
+        ..Start::default()
+    })?;
+    platform.wait_until_ready().await?;
+    let user = User::new(&platform)?;
+    let app = user.create_app()?;
+    app.deploy_sample("one")?;
+    ensure!(app.get("/").await?.text.starts_with(&format!("{} v2", app.name)));
+
+    // It is read anew each time: here, somebody has put another one's password there.
+    let shown = std::fs::read_to_string(&login)?;
+    std::fs::write(&login, shown.replace("hunter2", "hunter3"))?;
+    let push = app.push_sample("two")?;
+    ensure!(push.code != Some(0), "{}", push.text);
+    says(&push.text, &["cannot push the image to the registry", &registry.address()])?;
+    ensure!(!push.text.contains("hunter3"), "{}", push.text);
+    ensure!(!platform.log().contains("hunter"), "a password is in the log");
     Ok(())
 }

@@ -302,7 +302,7 @@ async fn a_deis_client_finds_what_it_asks_for() -> anyhow::Result<()> {
     ensure!(api.get(&format!("/v2/apps/{name}/builds/")).await?.json(200)?["count"] == 1);
     ensure!(api.get(&format!("/v2/apps/{name}/domains/")).await?.json(200)?["results"][0]["domain"] == name.as_str());
     ensure!(api.get("/v2/keys/").await?.json(200)?["count"] == 1);
-    says(&api.get(&format!("/v2/apps/{name}/logs?log_lines=5")).await?.text, &["deis[controller]: INFO"])?;
+    says(&api.get(&format!("/v2/apps/{name}/logs?log_lines=100")).await?.text, &["deis[controller]: INFO"])?;
     api.delete(&format!("/v2/apps/{name}/")).await?.is(204)?;
     let gone = api.get(&format!("/v2/apps/{name}/")).await?;
     ensure!(gone.status == 404 && gone.text == "\"No App matches the given query.\"", "{gone:?}");

@@ -16,6 +16,7 @@
 pub mod api;
 pub mod app;
 pub mod bench;
+pub mod cluster;
 pub mod docker;
 pub mod forwarder;
 pub mod gate;

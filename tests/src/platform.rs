@@ -17,7 +17,7 @@ use nix::{
 };
 use serde::Deserialize;
 
-use crate::{User, binary, docker, succeed};
+use crate::{User, binary, cluster, docker, succeed};
 
 /// How a platform is started.
 #[derive(Debug, Default, Clone)]
@@ -206,6 +206,7 @@ impl Platform {
             complain(&format!("{error:#}"));
         }
         if let Some(installation) = installation {
+            cluster::remove(&installation);
             docker::remove_labelled(&format!("paas.installation={installation}"));
         }
         docker::remove_images(&format!("{}/*", self.addresses.registry));
@@ -244,7 +245,11 @@ fn spawn(folder: &Path, start: &Start) -> anyhow::Result<(Child, Addresses)> {
             command.args([flag, "0"]);
         }
     }
-    command.args(&start.arguments).envs(start.environment.iter().cloned()).env("HOME", folder);
+    command
+        .args(&start.arguments)
+        .envs(cluster::environment()?)
+        .envs(start.environment.iter().cloned())
+        .env("HOME", folder);
     if start.hold {
         command.env("PAAS_HOLD", folder.join("hold"));
     }

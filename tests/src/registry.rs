@@ -29,6 +29,20 @@ pub struct SmallRegistry {
 impl SmallRegistry {
     /// Starts one.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(json!({})).await
+    }
+
+    /// Starts one that asks who it is, and a file that says so as `docker login` would.
+    pub async fn start_guarded(folder: &Path) -> anyhow::Result<(Self, PathBuf)> {
+        let (users, login) = (folder.join("htpasswd"), folder.join("config.json"));
+        fs::write(&users, "ann:$2b$05$ReKtfD140tLmKUvEPVyqCOx/GxC5r8iMExfhyQ4pbdLKM8VIAH5VW\n")?;
+        let registry = Self::start_with(json!({ "htpasswd": { "realm": "paas", "path": users } })).await?;
+        let shown = json!({ "auths": { registry.address(): { "username": "ann", "password": "hunter2" } } });
+        fs::write(&login, shown.to_string())?;
+        Ok((registry, login))
+    }
+
+    async fn start_with(auth: serde_json::Value) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("paas-registry-").tempdir()?;
         // Free now, and nobody else takes a port of this range at random in the next moment.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
@@ -39,6 +53,7 @@ impl SmallRegistry {
             "log": { "level": "error", "accesslog": { "disabled": true } },
             "storage": { "filesystem": { "rootdirectory": store }, "delete": { "enabled": true } },
             "http": { "addr": address.to_string() },
+            "auth": auth,
         });
         fs::write(folder.path().join("config.yml"), settings.to_string())?;
         let script = r#"mount -t tmpfs -o "size=$1" paas-tests "$2" && exec docker-registry serve "$3""#;
@@ -55,7 +70,7 @@ impl SmallRegistry {
         let log = registry.folder.path().join("log");
         eventually("the registry answers", Duration::from_secs(20), async || {
             let answer = client.get(format!("http://{address}/v2/")).send().await;
-            Ok(answer.is_ok_and(|answer| answer.status().is_success()).then_some(()))
+            Ok(answer.is_ok_and(|answer| answer.status().is_success() || answer.status() == 401).then_some(()))
         })
         .await
         .with_context(|| fs::read_to_string(log).unwrap_or_default())?;

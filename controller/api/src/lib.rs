@@ -18,6 +18,7 @@ pub mod error;
 pub mod hold;
 pub mod hooks;
 pub mod keys;
+pub mod login;
 mod names;
 mod page;
 pub mod perms;

@@ -1,12 +1,22 @@
 //! What everything above the ledger works with.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use paas_api::hold::Hold;
+use paas_api::{hold::Hold, login::Login};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::{acme::Authority, signals::Signals};
-use crate::{domain::autoscale::Pace, journal::Journal, scheduler::Scheduler, seal::Seal, settings::DeployHooks};
+use crate::{
+    domain::{
+        autoscale::Pace,
+        registry::{self, Credentials, RegistryInfo},
+    },
+    journal::Journal,
+    scheduler::Scheduler,
+    seal::Seal,
+    settings::DeployHooks,
+};
 
 /// The platform's parts; cheap to clone.
 #[derive(Clone)]
@@ -50,12 +60,37 @@ pub struct Options {
     pub authority: Option<Authority>,
     /// Who is told of deployments that have ended.
     pub deploy_hooks: DeployHooks,
+    /// Registry that the builder pushes to, with the path that apps' images lie under.
+    pub registry: String,
+    /// File with its credentials, where it asks for any.
+    pub registry_auth_file: Option<PathBuf>,
 }
 
 /// The first labels of the hosts at which the API is reached, below the platform's domain.
 pub const OWN_HOSTS: [&str; 2] = ["paas", "deis"];
 
 impl Options {
+    /// What is shown to the registry of an app's image: what the app's owner says, else the platform's own credentials,
+    /// which are for what was built for this very app.
+    pub(super) fn credentials(&self, info: &RegistryInfo, app: Uuid, image: &str) -> Option<Credentials> {
+        let own = || {
+            let file =
+                self.registry_auth_file.as_ref().filter(|_| registry::is_built_for(&self.registry, app, image))?;
+            let host = registry::host_of(image);
+            match Login::read(file, host) {
+                Ok(login) => {
+                    let Login { username, password } = login?;
+                    Some(Credentials { host: host.to_owned(), username, password })
+                }
+                Err(error) => {
+                    tracing::error!(%error, "images are asked for without credentials");
+                    None
+                }
+            }
+        };
+        registry::credentials(info, image).or_else(own)
+    }
+
     /// The host name that a domain of the ledger means: one without a dot is a subdomain of the platform.
     pub fn host(&self, domain: &str) -> String {
         if domain.contains('.') { domain.to_owned() } else { format!("{domain}.{}", self.domain) }

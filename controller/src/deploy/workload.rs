@@ -11,7 +11,7 @@ use crate::{
         app::App,
         build::Build,
         config::{self, Config, ReleaseFacts},
-        registry,
+        registry::Credentials,
         service::{ServedTypes, is_visited},
     },
     scheduler::Template,
@@ -60,6 +60,8 @@ pub(super) async fn insert_config(
 pub(super) struct Assembled {
     pub(super) build: Build,
     pub(super) config: Config,
+    /// What is shown to the registry of the image.
+    pub(super) credentials: Option<Credentials>,
     pub(super) services: ServedTypes,
     pub(super) summary: String,
     pub(super) created: Timestamp,
@@ -78,8 +80,10 @@ pub(super) async fn assemble(
         inconsistent("releases")(format!("release {version} of app {app} names a build that is not there"))
     })?;
     let config = open_config(db, &platform.seal, release.config).await?;
+    let credentials = platform.options.credentials(&config.registry, app, &build.reference);
     let services = db::services::types(db, app).await?;
-    Ok(Some(Assembled { build, config, services, summary: release.summary, created: release.created.into() }))
+    let (summary, created) = (release.summary, release.created.into());
+    Ok(Some(Assembled { build, config, credentials, services, summary, created }))
 }
 
 impl Assembled {
@@ -96,7 +100,7 @@ impl Assembled {
             limits: self.config.limits(process_type),
             hooks: self.config.hooks(process_type, &self.build),
             checks: self.config.checks(process_type, &self.build),
-            credentials: registry::credentials(&self.config.registry, &self.build.reference),
+            credentials: self.credentials.clone(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use paas_api::{ConfigKey, Secret};
+use uuid::Uuid;
 
 /// What an app's config says of its registry; the keys are in lower case.
 pub type RegistryInfo = BTreeMap<ConfigKey, Secret>;
@@ -46,6 +47,12 @@ pub fn credentials(info: &RegistryInfo, image: &str) -> Option<Credentials> {
     Some(Credentials { host: host.to_owned(), username: get("username")?.clone(), password: get("password")?.clone() })
 }
 
+/// Whether an image is one that the builder has pushed for this app into the platform's registry.
+pub fn is_built_for(registry: &str, app: Uuid, image: &str) -> bool {
+    let path = image.strip_prefix(registry).and_then(|rest| rest.strip_prefix('/'));
+    path.and_then(|path| path.strip_prefix(&app.to_string())).is_some_and(|rest| rest.starts_with([':', '@']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +72,27 @@ mod tests {
             ("localhost/web", "localhost"),
         ] {
             assert_eq!(host_of(image), host, "{image}");
+        }
+    }
+
+    #[test]
+    fn the_platforms_own_images_are_told_from_all_others() {
+        let (app, other) = (Uuid::new_v4(), Uuid::new_v4());
+        let built = |image: String| is_built_for("registry.example.com/apps", app, &image);
+        assert!(built(format!("registry.example.com/apps/{app}@sha256:00")));
+        assert!(built(format!("registry.example.com/apps/{app}:git-1a2b3c4d")));
+        for image in [
+            format!("registry.example.com/apps/{other}@sha256:00"),
+            format!("registry.example.com/apps/{app}"),
+            format!("registry.example.com/apps/{app}/x:1"),
+            format!("registry.example.com/apps/{app}x:1"),
+            format!("registry.example.com/apps/secret/{app}:1"),
+            format!("registry.example.com/{app}:1"),
+            format!("registry.example.com.evil.test/apps/{app}:1"),
+            format!("registry.example.com/appsx/{app}:1"),
+            "registry.example.com/apps/web:1".to_owned(),
+        ] {
+            assert!(!built(image.clone()), "{image}");
         }
     }
 

@@ -33,6 +33,7 @@ mod connect;
 pub mod docker;
 pub mod fake;
 pub mod kubernetes;
+mod newest;
 
 pub use self::connect::{Kind, Settings, connect};
 

@@ -20,6 +20,10 @@ pub(super) struct Arguments {
     /// What the names of apps' namespaces begin with.
     #[arg(long, env = "PAAS_KUBERNETES_NAMESPACE_PREFIX", default_value = "paas-")]
     kubernetes_namespace_prefix: String,
+    /// Registries that are spoken to without TLS, separated by commas, as `host` or `host:port`. Those on this machine are in
+    /// any case; the cluster's machines must know them, too.
+    #[arg(long, env = "PAAS_KUBERNETES_PLAIN_REGISTRIES", value_delimiter = ',')]
+    kubernetes_plain_registries: Vec<String>,
     /// `ClusterRole` that the platform binds to its own account in every app's namespace. Without it, the account is
     /// supposed to have all rights that it needs everywhere.
     #[arg(long, env = "PAAS_KUBERNETES_ROLE", requires = "kubernetes_account")]
@@ -47,15 +51,17 @@ impl Arguments {
         };
         let role = match (self.kubernetes_role.filter(|role| !role.is_empty()), self.kubernetes_account.as_deref()) {
             (None, _) => None,
-            (Some(role), Some(text)) => match account(text) {
-                Some(account) => Some((role, account)),
-                None => {
+            (Some(role), Some(text)) => {
+                let Some(account) = account(text) else {
                     problems.0.push(format!("--kubernetes-account is {text:?}, which is not namespace:name"));
                     return None;
-                }
-            },
+                };
+                Some((role, account))
+            }
             (Some(_), None) => return problems.there("kubernetes-account", "PAAS_KUBERNETES_ACCOUNT", None),
         };
-        Some(Settings { kubeconfig: self.kubeconfig, namespace_prefix: prefix, role })
+        let plain = self.kubernetes_plain_registries.into_iter().map(|host| host.trim().to_owned());
+        let plain_registries = plain.filter(|host| !host.is_empty()).collect();
+        Some(Settings { kubeconfig: self.kubeconfig, namespace_prefix: prefix, plain_registries, role })
     }
 }

@@ -186,6 +186,8 @@ impl World {
             autoscale: Pace { period: Duration::from_secs(1), steady: Duration::from_secs(5) },
             authority: None,
             deploy_hooks: DeployHooks::default(),
+            registry: "127.0.0.1:5000".into(),
+            registry_auth_file: None,
         };
         tune(&mut options);
         let platform = Platform {

@@ -1,6 +1,7 @@
 //! The v2 API from outside: a real Postgres, the real server on a free port, the real reconciler, a scheduler in memory.
 //! Each file holds one part of the contract, row by row.
 #![expect(
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,

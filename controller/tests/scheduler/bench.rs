@@ -35,7 +35,8 @@ pub(crate) struct Bench {
     /// Of a Docker bench.
     pub(crate) installation: String,
     image: Option<Arc<TestImage>>,
-    cluster: Option<Cluster>,
+    /// Of a bench on a cluster.
+    pub(crate) cluster: Option<Cluster>,
 }
 
 /// What a process does, in the words of a shell and of the fake.
@@ -55,7 +56,7 @@ pub(crate) const WARM_UP: Doing =
     Doing { line: "httpd -p 8080 -h /tmp; sleep 2; echo yes > /tmp/ready; exec sleep 1000", words: "slow=2000" };
 /// Serves, and says again what is written to a file.
 pub(crate) const REPEAT: Doing =
-    Doing { line: "touch /tmp/said; httpd -p 8080 -h /bin; exec busybox tail -f /tmp/said", words: "" };
+    Doing { line: ": >>/tmp/said; httpd -p 8080 -h /bin; exec busybox tail -f /tmp/said", words: "" };
 /// Is well for a while after each start, then no more.
 pub(crate) const FALL_SICK: Doing =
     Doing { line: "echo yes > /tmp/well; sleep 3; busybox rm /tmp/well; exec sleep 1000", words: "sick-after=3000" };

@@ -29,10 +29,15 @@ static SHARED: Mutex<Weak<Images>> = Mutex::new(Weak::new());
 static TURNS: Mutex<Option<Arc<Semaphore>>> = Mutex::new(None);
 static TOLD: Once = Once::new();
 
+/// Says what is not run and why, past the harness, which keeps what good tests print to itself.
+pub(crate) fn not_run(what: &str) {
+    drop(std::io::stderr().write_all(format!("\nNOT RUN: {what}\n").as_bytes()));
+}
+
 /// A test's part of the cluster. What the test makes there goes with it.
 pub(crate) struct Cluster {
     kubeconfig: PathBuf,
-    prefix: String,
+    pub(crate) prefix: String,
     images: Arc<Images>,
     _turn: OwnedSemaphorePermit,
 }
@@ -41,10 +46,7 @@ impl Cluster {
     /// The cluster, once it is this test's turn.
     pub(crate) async fn join() -> Option<Self> {
         let Some(kubeconfig) = std::env::var_os("PAAS_TEST_KUBECONFIG").filter(|path| !path.is_empty()) else {
-            TOLD.call_once(|| {
-                let words = "\nNOT RUN: the behaviours on Kubernetes. PAAS_TEST_KUBECONFIG names no cluster.\n";
-                drop(std::io::stderr().write_all(words.as_bytes()));
-            });
+            TOLD.call_once(|| not_run("the behaviours on Kubernetes: PAAS_TEST_KUBECONFIG names no cluster"));
             return None;
         };
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -57,8 +59,12 @@ impl Cluster {
 
     /// A controller's scheduler.
     pub(crate) async fn controller(&self, installation: &str) -> Arc<KubernetesScheduler> {
-        let settings =
-            Settings { kubeconfig: Some(self.kubeconfig.clone()), namespace_prefix: self.prefix.clone(), role: None };
+        let settings = Settings {
+            kubeconfig: Some(self.kubeconfig.clone()),
+            namespace_prefix: self.prefix.clone(),
+            plain_registries: Vec::new(),
+            role: None,
+        };
         Arc::new(KubernetesScheduler::new(settings, installation).await.unwrap())
     }
 

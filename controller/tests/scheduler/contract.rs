@@ -20,6 +20,7 @@ use crate::bench::{
     BUSY, Bench, CAT, CATCH, CRASH, DEADLINE, DEVOUR, FALL_SICK, HANG, IGNORE_SIGTERM, NEVER_LISTEN, PORT, PRINT,
     REPEAT, SERVE, SERVE_LATE, SIZE, WARM_UP, WORK, app, end_of, group, observe, ready, run_to_end, until,
 };
+use crate::cluster::not_run;
 
 /// One test per behaviour and scheduler; on a cluster where one is named (see `crate::cluster`).
 macro_rules! contract {
@@ -227,7 +228,8 @@ async fn a_process_that_crashes_is_counted_told_about_and_started_again(bench: B
     .await;
     assert_eq!(seen.last_exit, Some(Exit { code: 3, out_of_memory: false }));
     let log = bench.log(100, Some(name)).await;
-    assert!(log.len() >= 2 && log.iter().all(|line| line == "last words"), "{log:?}");
+    // A cluster keeps what the last one or two of its containers have written.
+    assert!(!log.is_empty() && log.iter().all(|line| line == "last words"), "{log:?}");
 }
 
 async fn a_process_that_goes_beyond_its_memory_is_killed(bench: Bench) {
@@ -286,7 +288,8 @@ async fn a_controller_that_comes_later_knows_at_once_who_is_ready(bench: Bench) 
 async fn a_process_has_its_hooks_run(bench: Bench) {
     // What its process says after them.
     let say = |word: &str| {
-        let line = format!("echo {word} >>/tmp/said");
+        // The process looks once a second, and is told to stop as soon as this has ended.
+        let line = format!("echo {word} >>/tmp/said; sleep 3");
         Some(["/bin/sh".to_owned(), "-c".to_owned(), line].to_vec())
     };
     let hooks = Hooks { after_start: say("hello"), before_stop: say("goodbye") };
@@ -506,6 +509,12 @@ async fn usage_is_told_of_what_runs(bench: Bench) {
     bench.run(&busy).await;
     bench.run(&idle).await;
     let (busy, idle) = (&busy.instances[0], &idle.instances[0]);
+    if let Err(SchedulerError::Unavailable(text)) = bench.scheduler.usage(bench.app.id).await
+        && bench.cluster.is_some()
+        && text.contains("metrics API")
+    {
+        return not_run(&format!("figures of what runs on Kubernetes: {text}"));
+    }
     until("the figures are right", || async {
         let usage = bench.scheduler.usage(bench.app.id).await.unwrap();
         assert!(usage.keys().all(|name| name == busy || name == idle), "{usage:?}");

@@ -54,6 +54,13 @@ impl TestImage {
     }
 }
 
+impl TestImage {
+    /// One that is on the machine's engine already, made by a test.
+    pub(crate) fn named(tag: &str) -> Self {
+        Self { tag: tag.to_owned(), host: crate::bench::ENGINE.to_owned() }
+    }
+}
+
 impl Drop for TestImage {
     fn drop(&mut self) {
         drop(Command::new("docker").args(["-H", &self.host, "rmi", "--force", &self.tag]).output());

@@ -13,6 +13,8 @@ mod cluster;
 mod contract;
 mod docker;
 mod image;
+mod kubernetes;
 mod latency;
 mod private_registry;
+mod registries;
 mod second_engine;

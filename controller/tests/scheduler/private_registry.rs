@@ -19,19 +19,19 @@ use crate::{
     image::TestImage,
 };
 
-const USERNAME: &str = "ann";
-const PASSWORD: &str = "correct horse";
+pub(crate) const USERNAME: &str = "ann";
+pub(crate) const PASSWORD: &str = "correct horse";
 /// Of [`PASSWORD`], with the least work.
 const PASSWORD_HASH: &str = "$2b$04$5W7itVQZbVq5NmCYOzm0Xe0wzJoBJmX1K613Um4TI6g2o3w0RF4Gq";
 
-struct PrivateRegistry {
+pub(crate) struct PrivateRegistry {
     process: Child,
     folder: tempfile::TempDir,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl PrivateRegistry {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let users = folder.path().join("users");
@@ -54,7 +54,7 @@ impl PrivateRegistry {
     }
 
     /// Puts an image into it and takes it from the machine; the name that it has there.
-    fn take(&self, image: &TestImage) -> String {
+    pub(crate) fn take(&self, image: &TestImage) -> String {
         let name = format!("{}/{}:1", self.address, Uuid::new_v4().simple());
         let login = self.folder.path().join("login");
         let login = login.to_str().unwrap();

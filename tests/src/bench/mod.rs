@@ -8,6 +8,7 @@
 
 mod api;
 mod idle;
+mod kubernetes;
 mod machine;
 mod open_loop;
 mod openssh;
@@ -63,6 +64,8 @@ pub enum Part {
     Swap,
     /// The API of a platform with 10,000 apps.
     Api,
+    /// Push and config change on the cluster of `PAAS_TEST_KUBECONFIG`.
+    Kubernetes,
 }
 
 impl Settings {
@@ -127,6 +130,9 @@ async fn measure(settings: &Settings, report: &mut Report) -> anyhow::Result<()>
     }
     if parts.contains(&Part::Api) {
         report.add(api::measure(settings).await?);
+    }
+    if parts.contains(&Part::Kubernetes) {
+        report.add(kubernetes::measure(settings).await?);
     }
     if parts.iter().any(|part| *part < Part::Router) {
         say("starting a platform");

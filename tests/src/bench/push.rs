@@ -119,7 +119,7 @@ pub(super) async fn measure(app: &App<'_>, settings: &Settings) -> anyhow::Resul
 }
 
 /// Seconds until a visitor has seen the new version; the first one after the push must.
-async fn push_and_visit(app: &App<'_>, version: usize) -> anyhow::Result<f64> {
+pub(super) async fn push_and_visit(app: &App<'_>, version: usize) -> anyhow::Result<f64> {
     let (started, said) = push(&app.repository, app.user, "deis", version)?;
     let seen = app.get("/").await?;
     let took = started.elapsed();

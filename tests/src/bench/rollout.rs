@@ -62,14 +62,14 @@ pub(super) async fn measure(app: &App<'_>, settings: &Settings) -> anyhow::Resul
 }
 
 /// The app, changed through the API as `paas` does it.
-struct Ours<'a> {
+pub(super) struct Ours<'a> {
     app: &'a App<'a>,
     api: Client,
     visitor: reqwest::Client,
 }
 
 impl<'a> Ours<'a> {
-    fn connect(app: &'a App<'a>) -> anyhow::Result<Self> {
+    pub(super) fn connect(app: &'a App<'a>) -> anyhow::Result<Self> {
         let base = app.user.platform.addresses.url.parse()?;
         let api = Client::new(base, Credentials::Token(app.user.token()?.into()), "paas-bench")?;
         Ok(Self { app, api, visitor: visitor()? })
@@ -84,7 +84,8 @@ impl<'a> Ours<'a> {
         Ok(releases.results.first().context("no release")?.version)
     }
 
-    async fn set_config(&self, round: usize) -> anyhow::Result<(f64, f64)> {
+    /// Milliseconds until a config change is live, and until it was answered.
+    pub(super) async fn set_config(&self, round: usize) -> anyhow::Result<(f64, f64)> {
         let values = [("ROUND".parse()?, Some(round.to_string()))].into();
         let change = async {
             let _: Config =

@@ -18,7 +18,7 @@ use crate::{
         config::{self, Changes, ConfigError},
         deployment::{Kind, Status},
         formation::{self, Formation},
-        registry, release, tags,
+        release, tags,
         user::User,
     },
 };
@@ -79,7 +79,7 @@ pub async fn build(platform: &Platform, actor: &User, app: &App, new: NewBuild) 
         return Ok(change);
     }
     let (_, current) = current_config(platform, app).await?;
-    let credentials = registry::credentials(&current.registry, &new.image);
+    let credentials = platform.options.credentials(&current.registry, app.id, &new.image);
     let facts = platform.scheduler.resolve(&new.image, credentials.as_ref()).await?;
     // Told twice at once, it may have been recorded meanwhile, and be what is under way.
     let (mut db, app) = match begin(platform, app).await {

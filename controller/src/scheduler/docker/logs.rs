@@ -1,10 +1,6 @@
 //! The output of an app's processes, merged.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bollard::{Docker, container::LogOutput, query_parameters::LogsOptionsBuilder};
 use chrono::{DateTime, Utc};
@@ -20,12 +16,11 @@ use tokio_stream::{StreamMap, wrappers::ReceiverStream};
 use uuid::Uuid;
 
 use super::{Shared, instances, labels::Container};
-use crate::scheduler::{LogLine, LogQuery, SchedulerError};
+use crate::scheduler::{
+    LogLine, LogQuery, SchedulerError,
+    newest::{LONGEST_LINE, Newest},
+};
 
-/// A longer line is cut.
-const LONGEST_LINE: usize = 16 * 1024;
-/// What the past may take in memory, whatever number of lines was asked for.
-const BYTES_KEPT: usize = 8 * 1024 * 1024;
 /// So many containers are read at a time.
 const READS_AT_A_TIME: usize = 4;
 /// Lines that wait for a slow reader; the engine waits behind them.
@@ -189,34 +184,6 @@ impl Cutter {
     }
 }
 
-/// The newest lines of all that were shown to it, within limits of number and size.
-struct Newest {
-    lines: BTreeMap<(DateTime<Utc>, u64), LogLine>,
-    limit: usize,
-    bytes: usize,
-    count: u64,
-}
-
-impl Newest {
-    fn new(limit: usize) -> Self {
-        Self { lines: BTreeMap::new(), limit, bytes: 0, count: 0 }
-    }
-
-    fn insert(&mut self, line: LogLine) {
-        self.count += 1;
-        self.bytes += line.text.len();
-        self.lines.insert((line.moment, self.count), line);
-        while self.lines.len() > self.limit || self.bytes > BYTES_KEPT {
-            let Some((_, oldest)) = self.lines.pop_first() else { return };
-            self.bytes -= oldest.text.len();
-        }
-    }
-
-    fn into_lines(self) -> impl Iterator<Item = LogLine> {
-        self.lines.into_values()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,25 +211,5 @@ mod tests {
         let error = LogOutput::StdErr { message: "2026-01-01T00:00:00Z whole\n".into() };
         assert_eq!(cutter.line(&error).unwrap().1, "whole");
         assert_eq!(cutter.line(&piece("2026-01-01T00:00:00Z end\n")), None);
-    }
-
-    #[test]
-    fn the_newest_lines_are_kept_in_order() {
-        let line = |second: i64, text: &str| LogLine {
-            moment: DateTime::from_timestamp(second, 0).unwrap(),
-            instance: "a-web-v2-00000".parse().unwrap(),
-            process_type: paas_api::ProcessType::web(),
-            release: paas_api::ReleaseVersion::INITIAL,
-            text: text.to_owned(),
-        };
-        let mut newest = Newest::new(2);
-        for (second, text) in [(5, "e"), (1, "a"), (9, "i"), (3, "c"), (9, "j")] {
-            newest.insert(line(second, text));
-        }
-        assert_eq!(newest.into_lines().map(|line| line.text).collect::<Vec<_>>(), ["i", "j"]);
-        let mut newest = Newest::new(usize::MAX);
-        let long = "x".repeat(1024 * 1024);
-        (0..20).for_each(|second| newest.insert(line(second, &long)));
-        assert_eq!(newest.into_lines().count(), 8);
     }
 }

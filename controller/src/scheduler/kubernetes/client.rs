@@ -16,6 +16,8 @@ use crate::scheduler::SchedulerError;
 /// Longest wait for the cluster to take a connection, and for an answer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// Somebody else who is faster so often is not in the way by chance.
+const CONFLICTS: usize = 5;
 
 /// A client of the cluster that `KUBECONFIG` names, else of the one that we run in. Nothing is asked of it yet.
 pub(super) async fn connect(kubeconfig: Option<&std::path::Path>) -> Result<Client, SchedulerError> {
@@ -43,7 +45,15 @@ where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
     let parameters = PatchParams::apply(MANAGER).force();
-    bounded(api.patch(name, &parameters, &Patch::Apply(&Shown(object)))).await.map_err(explain)
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match bounded(api.patch(name, &parameters, &Patch::Apply(&Shown(object)))).await {
+            // Another controller was making or changing it in the same moment.
+            Err(error) if is_conflict(&error) && attempts < CONFLICTS => {}
+            answer => return answer.map_err(explain),
+        }
+    }
 }
 
 /// Something that patches are made of; kube asks for `Debug`, and what is sent may be secret.
@@ -97,12 +107,16 @@ pub(super) fn if_present<T>(answer: Result<T, Error>) -> Result<Option<T>, Sched
 }
 
 /// Tells what will never work from what may work later.
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 pub(super) fn explain(error: Error) -> SchedulerError {
     match &error {
         Error::Api(status) => match status.code {
             // Of a namespace on its way out: it may be made again when it is gone.
             403 if status.message.contains("because it is being terminated") => {
                 SchedulerError::Unavailable(format!("the cluster is still removing what was there: {}", status.message))
+            }
+            403 if status.message.contains("exceeded quota") => {
+                SchedulerError::Refused(format!("the quota of the app's namespace is used up: {}", status.message))
             }
             403 => SchedulerError::Refused(format!(
                 "the cluster does not allow it to the platform: {} (the chart's roles say what it needs)",

@@ -6,7 +6,7 @@
 //! name, and whoever looks first gives them one: the oldest pod without a name gets the first name without a pod. Two who
 //! look at once do the same; should they see different pods, the older bearer of a name keeps it.
 //!
-//! When fewer instances are wanted, exactly those have to go that are not named any more, and a ReplicaSet chooses by
+//! When fewer instances are wanted, exactly those have to go that are not named any more, and a `ReplicaSet` chooses by
 //! itself. It chooses pods that are not ready first, then (since 1.22) those of the least deletion cost: the pods that
 //! shall go are made both before the number of replicas falls. Should it choose another one all the same, the one that
 //! should have gone is deleted when that shows, and the name finds a new pod.
@@ -57,7 +57,7 @@ pub(super) async fn apply(shared: &Shared, group: &Group) -> Result<(), Schedule
     let namespace = shared.settings.namespace(&group.app);
     let owner = Owner { installation: &shared.installation, app: &group.app, namespace: &namespace };
     if existing.is_none() {
-        // IMAGE
+        super::image::demand(shared, &group.template.image, group.template.credentials.as_ref()).await?;
     }
     namespaces::ensure(shared, &owner, group).await?;
     apply_environment(shared, &owner, group).await?;
@@ -207,8 +207,9 @@ async fn name_pods(
     }
     let free = names.iter().filter(|name| !bearers.contains_key(*name));
     let pairs: Vec<_> = free.cloned().zip(nameless).collect();
-    let named = join_all(pairs.into_iter().map(|(name, pod)| async { (name_pod(shared, pod, &name).await, name) }));
-    for (pod, name) in named.await {
+    let christened =
+        join_all(pairs.into_iter().map(|(name, pod)| async { (name_pod(shared, pod, &name).await, name) }));
+    for (pod, name) in christened.await {
         if let Some(pod) = pod? {
             bearers.insert(name, pod);
         }

@@ -1,7 +1,7 @@
 //! Processes as pods of a Kubernetes cluster.
 //!
 //! An app has a namespace of its own. In it, a group (one process type of one release) is a Deployment, its environment an
-//! immutable Secret; a NetworkPolicy keeps other apps out, a PodDisruptionBudget per process type keeps maintenance from
+//! immutable Secret; a `NetworkPolicy` keeps other apps out, a `PodDisruptionBudget` per process type keeps maintenance from
 //! taking all of them at once. Everything is applied server-side by one field manager, so people may add what they like.
 //! What there is comes from watches; the cluster is asked only when something is to be changed.
 //!
@@ -14,15 +14,32 @@
 //! | `namespaces` | the app's namespace and what is always in it |
 //! | `instances` | groups as deployments, pods as instances |
 //! | `pods`, `events` | who is ready, who is in trouble, who is started again |
+//! | `one_off`, `place` | one-off processes and their pods |
+//! | `attended`, `speaker`, `remote` | processes that somebody takes part in |
+//! | `lines`, `logs`, `collect` | what processes write |
+//! | `usage` | what they use |
+//! | `image`, `registry`, `layers` | what registries tell of images |
 
+mod attended;
 mod cache;
 mod client;
+mod collect;
 mod events;
+mod image;
 mod instances;
 mod labels;
+mod layers;
+mod lines;
+mod logs;
 mod namespaces;
 mod objects;
+mod one_off;
+mod place;
 mod pods;
+mod registry;
+mod remote;
+mod speaker;
+mod usage;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -73,7 +90,9 @@ pub struct Settings {
     pub kubeconfig: Option<PathBuf>,
     /// What the names of apps' namespaces begin with.
     pub namespace_prefix: String,
-    /// A ClusterRole that the platform binds to itself in every app's namespace, and the account that it has, as
+    /// Registries, with their port if there is one, that are spoken to without TLS, as those on this machine are.
+    pub plain_registries: Vec<String>,
+    /// A `ClusterRole` that the platform binds to itself in every app's namespace, and the account that it has, as
     /// `namespace:name`; without it, it is supposed to have all rights that it needs everywhere.
     pub role: Option<(String, Account)>,
 }
@@ -113,6 +132,7 @@ struct Shared {
     /// Generations of deployments as we have applied them, by uid.
     applied: Mutex<HashMap<String, i64>>,
     policy_version: OnceCell<&'static str>,
+    images: image::Images,
     changes: broadcast::Sender<Uuid>,
     incidents: broadcast::Sender<Incident>,
     closed: CancellationToken,
@@ -204,6 +224,7 @@ impl KubernetesScheduler {
         let closed = CancellationToken::new();
         let shared = Arc::new(Shared {
             client: client::connect(settings.kubeconfig.as_deref()).await?,
+            images: image::Images::new(settings.plain_registries.clone()),
             settings,
             installation: installation.to_owned(),
             pods: Cache::default(),
@@ -276,37 +297,31 @@ impl Scheduler for KubernetesScheduler {
     }
 
     async fn logs(&self, app: Uuid, query: LogQuery) -> Result<BoxStream<'static, LogLine>, SchedulerError> {
-        let _ = (app, query);
-        Err(SchedulerError::Unavailable("logs".to_owned()))
+        logs::read(&self.shared, app, query).await
     }
 
     async fn output(&self, after: Ends) -> Result<BoxStream<'static, (Uuid, LogLine)>, SchedulerError> {
-        let _ = after;
-        Err(SchedulerError::Unavailable("output".to_owned()))
+        Ok(collect::output(&self.shared, after))
     }
 
     async fn run(&self, one_off: OneOff) -> Result<Attached, SchedulerError> {
-        let _ = one_off;
-        Err(SchedulerError::Unavailable("run".to_owned()))
+        one_off::run(&self.shared, one_off).await
     }
 
     async fn run_detached(&self, one_off: OneOff) -> Result<(), SchedulerError> {
-        let _ = one_off;
-        Err(SchedulerError::Unavailable("run".to_owned()))
+        one_off::run_detached(&self.shared, &one_off).await
     }
 
     async fn one_offs(&self) -> Result<Vec<ObservedOneOff>, SchedulerError> {
-        Ok(Vec::new())
+        one_off::list(&self.shared).await
     }
 
     async fn end_one_off(&self, app: Uuid, name: &InstanceName) -> Result<(), SchedulerError> {
-        let _ = (app, name);
-        Err(SchedulerError::Unavailable("run".to_owned()))
+        one_off::end(&self.shared, app, name).await
     }
 
     async fn resolve(&self, image: &str, credentials: Option<&Credentials>) -> Result<Image, SchedulerError> {
-        let _ = (image, credentials);
-        Err(SchedulerError::Unavailable("resolve".to_owned()))
+        image::resolve(&self.shared, image, credentials).await
     }
 
     async fn machines(&self) -> Result<Vec<Labels>, SchedulerError> {
@@ -328,7 +343,6 @@ impl Scheduler for KubernetesScheduler {
     }
 
     async fn usage(&self, app: Uuid) -> Result<BTreeMap<InstanceName, Usage>, SchedulerError> {
-        let _ = app;
-        Ok(BTreeMap::new())
+        usage::of_app(&self.shared, app).await
     }
 }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use k8s_openapi::api::{
-    core::v1::{Namespace, Secret},
+    apps::v1::Deployment,
+    core::v1::{Namespace, Pod, Secret},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
     rbac::v1::RoleBinding,
@@ -33,8 +34,9 @@ use crate::{
 
 /// How long a cluster may take to heed a right that it has just been told of.
 const RIGHTS_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a removal is waited for before it is told what holds it up; it is waited for again later.
-const REMOVAL_PATIENCE: Duration = Duration::from_secs(90);
+/// How long pods may take to end before their namespace is removed with them; after as long again it is told what holds
+/// that up, and it is waited for again later.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(45);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What this controller has applied of each app, so that it is not applied again and again.
@@ -42,10 +44,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Ensured(Mutex<HashMap<Uuid, Parts>>);
 
 #[derive(Debug, Clone, Default)]
-struct Parts {
+pub(super) struct Parts {
     policy: Option<i64>,
-    shown: Option<Option<Credentials>>,
+    shown: Shown,
     budgets: BTreeSet<ProcessType>,
+}
+
+/// What the app's pods show to registries, as far as this controller knows.
+#[derive(Debug, Clone, Default, PartialEq)]
+enum Shown {
+    #[default]
+    Unknown,
+    Nothing,
+    These(Credentials),
 }
 
 impl Ensured {
@@ -68,6 +79,21 @@ impl Ensured {
 
 /// Makes sure that the app has its namespace and that everything is in it that a group needs.
 pub(super) async fn ensure(shared: &Shared, owner: &Owner<'_>, group: &Group) -> Result<(), SchedulerError> {
+    let mut parts = ensure_common(shared, owner, group.template.credentials.as_ref()).await?;
+    if !parts.budgets.contains(&group.process_type) {
+        apply_budget(shared, owner, &group.process_type).await?;
+        parts.budgets.insert(group.process_type.clone());
+        shared.ensured.set(owner.app.id, parts);
+    }
+    Ok(())
+}
+
+/// Makes sure that the app has its namespace and what every pod in it needs.
+pub(super) async fn ensure_common(
+    shared: &Shared,
+    owner: &Owner<'_>,
+    credentials: Option<&Credentials>,
+) -> Result<Parts, SchedulerError> {
     let app = owner.app.id;
     if is_amiss(shared, app).await? {
         shared.ensured.forget(app);
@@ -77,17 +103,13 @@ pub(super) async fn ensure(shared: &Shared, owner: &Owner<'_>, group: &Group) ->
         ensure_namespace(shared, owner).await?;
         parts.policy = Some(furnish(shared, owner).await?);
     }
-    let credentials = group.template.credentials.as_ref();
-    if parts.shown.as_ref().is_none_or(|shown| credentials.is_some() && shown.as_ref() != credentials) {
+    let wanted = credentials.map_or(Shown::Nothing, |credentials| Shown::These(credentials.clone()));
+    if parts.shown == Shown::Unknown || (credentials.is_some() && parts.shown != wanted) {
         show(shared, owner, credentials).await?;
-        parts.shown = Some(credentials.cloned());
+        parts.shown = wanted;
     }
-    if !parts.budgets.contains(&group.process_type) {
-        apply_budget(shared, owner, &group.process_type).await?;
-        parts.budgets.insert(group.process_type.clone());
-    }
-    shared.ensured.set(app, parts);
-    Ok(())
+    shared.ensured.set(app, parts.clone());
+    Ok(parts)
 }
 
 /// Whether what an app's namespace holds has to be applied again.
@@ -169,7 +191,8 @@ async fn apply_budget(shared: &Shared, owner: &Owner<'_>, process_type: &Process
     client::apply(&api, process_type.as_str(), &object).await.map(drop)
 }
 
-/// Removes an app's namespace with everything in it, and waits until it is gone.
+/// Removes an app's namespace with everything in it, and waits until it is gone. The pods go first: a cluster that finds
+/// some in a namespace looks again only after half of their grace period, however soon they end.
 pub(super) async fn remove(shared: &Shared, app: Uuid) -> Result<(), SchedulerError> {
     let api: Api<Namespace> = Api::all(shared.client.clone());
     let of_app = ListParams::default().labels(&format!("{},{APP}={app}", labels::selector(&shared.installation)));
@@ -180,10 +203,13 @@ pub(super) async fn remove(shared: &Shared, app: Uuid) -> Result<(), SchedulerEr
             break;
         }
         for namespace in &left {
-            if namespace.metadata.deletion_timestamp.is_none() {
+            let waited = began.elapsed();
+            if namespace.metadata.deletion_timestamp.is_some() {
+                if waited > 2 * REMOVAL_PATIENCE {
+                    return Err(SchedulerError::Unavailable(holdup(namespace)));
+                }
+            } else if !end_pods(shared, &namespace.name_any()).await? || waited > REMOVAL_PATIENCE {
                 if_present(bounded(api.delete(&namespace.name_any(), &DeleteParams::default())).await)?;
-            } else if began.elapsed() > REMOVAL_PATIENCE {
-                return Err(SchedulerError::Unavailable(holdup(namespace)));
             }
         }
         tokio::time::sleep(PAUSE * 2).await;
@@ -192,6 +218,21 @@ pub(super) async fn remove(shared: &Shared, app: Uuid) -> Result<(), SchedulerEr
     shared.forget_app(app).await;
     shared.tell(app);
     Ok(())
+}
+
+/// Has everything that runs in a namespace end; whether something still does.
+async fn end_pods(shared: &Shared, namespace: &str) -> Result<bool, SchedulerError> {
+    let deployments: Api<Deployment> = Api::namespaced(shared.client.clone(), namespace);
+    let pods: Api<Pod> = Api::namespaced(shared.client.clone(), namespace);
+    let ours = ListParams::default().labels(&labels::selector(&shared.installation));
+    if !bounded(deployments.list(&ours)).await.map_err(explain)?.items.is_empty() {
+        bounded(deployments.delete_collection(&DeleteParams::background(), &ours)).await.map_err(explain)?;
+    }
+    let left = bounded(pods.list(&ours)).await.map_err(explain)?.items;
+    for pod in left.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+        if_present(bounded(pods.delete(&pod.name_any(), &DeleteParams::default())).await)?;
+    }
+    Ok(!left.is_empty())
 }
 
 /// What keeps a namespace from going.

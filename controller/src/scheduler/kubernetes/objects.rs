@@ -116,7 +116,7 @@ impl Owner<'_> {
         }
     }
 
-    /// Gives the platform its rights in the app's namespace: those of a ClusterRole that the installation has.
+    /// Gives the platform its rights in the app's namespace: those of a `ClusterRole` that the installation has.
     pub(super) fn role_binding(&self, role: &str, account: &Account) -> RoleBinding {
         RoleBinding {
             metadata: self.metadata("paas-controller"),
@@ -392,3 +392,7 @@ fn bytes_text(bytes: u64) -> String {
 fn millis_text(millis: u64) -> String {
     if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{millis}m") }
 }
+
+#[cfg(test)]
+#[path = "objects_tests.rs"]
+mod tests;
