@@ -225,8 +225,8 @@ async fn end_pods(shared: &Shared, namespace: &str) -> Result<bool, SchedulerErr
     let deployments: Api<Deployment> = Api::namespaced(shared.client.clone(), namespace);
     let pods: Api<Pod> = Api::namespaced(shared.client.clone(), namespace);
     let ours = ListParams::default().labels(&labels::selector(&shared.installation));
-    if !bounded(deployments.list(&ours)).await.map_err(explain)?.items.is_empty() {
-        bounded(deployments.delete_collection(&DeleteParams::background(), &ours)).await.map_err(explain)?;
+    for deployment in bounded(deployments.list(&ours)).await.map_err(explain)?.items {
+        if_present(bounded(deployments.delete(&deployment.name_any(), &DeleteParams::background())).await)?;
     }
     let left = bounded(pods.list(&ours)).await.map_err(explain)?.items;
     for pod in left.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
