@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -92,6 +93,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     };
     let listener =
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let address = listener.local_addr().context("cannot tell where it listens")?;
     match settings.migrate {
         Migrate::Check => check_schema(&pool).await?,
         Migrate::Serve | Migrate::Only => migrate(&pool).await?,
@@ -107,7 +109,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         ));
     }
 
-    let platform = platform(&settings, pool, seal).await?;
+    let platform = platform(&settings, address, pool, seal).await?;
     // Our own address and the domain are part of the table, and may be others than at the last start.
     db::routing::raise(&mut *platform.pool.acquire().await?).await?;
     let rules = Rules {
@@ -122,7 +124,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut reconciler = tokio::spawn(reconciler::run(platform.clone()));
     let deploy_hooks = tokio::spawn(deploy_hooks::run(platform.clone()));
     let mut certificates = tokio::spawn(acme::run(platform));
-    tracing::info!(address = %settings.listen, domain = settings.domain, "serving");
+    tracing::info!(%address, domain = settings.domain, "serving");
     let serving = server::serve(listener, router, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
@@ -140,7 +142,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Result<Platform> {
+async fn platform(settings: &Settings, address: SocketAddr, pool: PgPool, seal: Seal) -> anyhow::Result<Platform> {
     let installation = match &settings.installation {
         Some(installation) => installation.clone(),
         None => db::installation(&pool).await?.to_string(),
@@ -155,7 +157,7 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
         domain: settings.domain.clone(),
         public_port: settings.public_port,
         git_url: settings.git_url.as_str().trim_end_matches('/').to_owned(),
-        advertised: settings.advertised,
+        advertised: settings.advertised.unwrap_or(reachable(address)),
         reserved_names: settings.reserved_names.clone(),
         change_wait: settings.change_wait,
         drain_limit: settings.drain_limit,
@@ -174,6 +176,13 @@ async fn platform(settings: &Settings, pool: PgPool, seal: Seal) -> anyhow::Resu
         options: Arc::new(options),
         hold: Hold::new(settings.hold.clone()),
     })
+}
+
+/// An address at which a listener can be reached from its own machine.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let loopback: IpAddr = if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    let ip = if listen.ip().is_unspecified() { loopback } else { listen.ip() };
+    SocketAddr::new(ip, listen.port())
 }
 
 /// Waits for Postgres and brings the schema up to date.

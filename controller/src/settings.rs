@@ -146,8 +146,8 @@ pub enum Migrate {
 pub struct Settings {
     /// Address that the API listens on.
     pub listen: SocketAddr,
-    /// Where routers reach the API.
-    pub advertised: SocketAddr,
+    /// Where routers reach the API, when that is not where it listens.
+    pub advertised: Option<SocketAddr>,
     /// Names that no app may have.
     pub reserved_names: Vec<String>,
     /// How long a change waits for the one before it.
@@ -306,7 +306,7 @@ impl Arguments {
         let settings = || {
             Some(Settings {
                 listen: listen?,
-                advertised: advertise.flatten().unwrap_or(reachable(listen?)),
+                advertised: advertise.flatten(),
                 reserved_names,
                 change_wait: Duration::from_secs(self.change_wait),
                 drain_limit: Duration::from_secs(self.drain_limit),
@@ -343,13 +343,6 @@ impl Arguments {
             _ => Err(SettingsError(problems.0)),
         }
     }
-}
-
-/// An address at which a listener can be reached from its own machine.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let loopback: IpAddr = if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-    let ip = if listen.ip().is_unspecified() { loopback } else { listen.ip() };
-    SocketAddr::new(ip, listen.port())
 }
 
 struct Installation(String);
