@@ -9,6 +9,7 @@ mod canary;
 mod commands;
 mod concurrency;
 mod crash;
+mod ingress;
 mod isolation;
 mod load;
 mod one_off;
@@ -56,6 +57,7 @@ fn on_kubernetes() -> Vec<Scenario> {
         load::scenarios(),
         one_off::scenarios(),
         rollout::scenarios(),
+        ingress::scenarios(),
         crash::scenarios(),
     ];
     // What has passed on the other scheduler and differs least here is for those who ask for it.

@@ -72,6 +72,23 @@ impl Published {
         Ok(table)
     }
 
+    /// How visitors come to each app, without the addresses of processes, and the certificates of all: what the table says,
+    /// for others who bring visitors.
+    pub(super) async fn routes(
+        &self,
+        platform: &Platform,
+        snapshot: &mut PgConnection,
+    ) -> Result<(HashMap<Uuid, Route>, Vec<Certificate>), DbError> {
+        let certificates = self.certificates(platform, snapshot).await?;
+        let mut routes = HashMap::new();
+        for app in db::routing::list(snapshot).await? {
+            let (addresses, types) = (Vec::new(), Vec::new());
+            let app = AppRoute { addresses, types, ..app };
+            routes.insert(app.app, route(platform, &app, &[])?);
+        }
+        Ok((routes, certificates))
+    }
+
     /// The certificates of the table. Only those that were not in the last one are read and opened.
     async fn certificates(&self, platform: &Platform, db: &mut PgConnection) -> Result<Vec<Certificate>, DbError> {
         let shown = db::routing::list_certificates(db).await?;
@@ -166,18 +183,24 @@ fn table(platform: &Platform, version: u64, apps: &[AppRoute], services: &[Route
     let services = of_app;
     let mut routes = vec![Route { hosts: own, targets: vec![Target::from(options.advertised)], ..Route::default() }];
     for app in apps {
-        routes.push(Route {
-            hosts: app.domains.iter().filter_map(|domain| options.host(domain).parse().ok()).collect(),
-            targets: targets(app, main_type(app)),
-            services: services_of(app, services.get(&app.app).map_or(&[], Vec::as_slice)),
-            maintenance: app.maintenance,
-            whitelist: whitelist(app),
-            https_only: app.https_only,
-            hsts: app.hsts.as_ref().filter(|_| app.https_only).map(|stored| hsts(stored.0)),
-            rules: rules(platform, app)?,
-        });
+        routes.push(route(platform, app, services.get(&app.app).map_or(&[], Vec::as_slice))?);
     }
     Ok(Table { version, routes, ..Table::default() })
+}
+
+/// How visitors come to an app.
+fn route(platform: &Platform, app: &AppRoute, services: &[&Routed]) -> Result<Route, DbError> {
+    let options = &platform.options;
+    Ok(Route {
+        hosts: app.domains.iter().filter_map(|domain| options.host(domain).parse().ok()).collect(),
+        targets: targets(app, main_type(app)),
+        services: services_of(app, services),
+        maintenance: app.maintenance,
+        whitelist: whitelist(app),
+        https_only: app.https_only,
+        hsts: app.hsts.as_ref().filter(|_| app.https_only).map(|stored| hsts(stored.0)),
+        rules: rules(platform, app)?,
+    })
 }
 
 /// What an app's owner says about its requests, in the router's words.

@@ -13,7 +13,10 @@ use std::{
     },
 };
 
-use paas_controller::scheduler::kubernetes::{KubernetesScheduler, Settings};
+use paas_controller::scheduler::{
+    entrance::Entry,
+    kubernetes::{KubernetesScheduler, Settings},
+};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -59,11 +62,23 @@ impl Cluster {
 
     /// A controller's scheduler.
     pub(crate) async fn controller(&self, installation: &str) -> Arc<KubernetesScheduler> {
+        self.controller_of(installation, Entry::Router, None).await
+    }
+
+    /// That of one under which visitors come in this way.
+    pub(crate) async fn controller_of(
+        &self,
+        installation: &str,
+        entry: Entry,
+        class: Option<&str>,
+    ) -> Arc<KubernetesScheduler> {
         let settings = Settings {
             kubeconfig: Some(self.kubeconfig.clone()),
             namespace_prefix: self.prefix.clone(),
             plain_registries: Vec::new(),
             role: None,
+            entry,
+            ingress_class: class.map(str::to_owned),
         };
         Arc::new(KubernetesScheduler::new(settings, installation).await.unwrap())
     }
