@@ -179,7 +179,14 @@ async fn class(shared: &Shared) -> Result<(Option<String>, Controller), Schedule
     let named = shared.settings.ingress_class.as_deref();
     let mut known = shared.classes.lock().await;
     if known.as_ref().is_none_or(|(when, _)| when.elapsed() > LOOKED_AT) {
-        let classes = bounded(api.list(&ListParams::default())).await.map_err(explain)?.items;
+        let classes = match bounded(api.list(&ListParams::default())).await.map_err(explain) {
+            Ok(listed) => listed.items,
+            Err(SchedulerError::Refused(why)) => {
+                tracing::warn!(why, "no class of Ingresses can be seen: they are made without annotations");
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
         *known = Some((Instant::now(), classes));
     }
     let classes = known.as_ref().map(|(_, classes)| classes.as_slice()).unwrap_or_default();
