@@ -33,8 +33,10 @@ mod connect;
 pub mod docker;
 pub mod entrance;
 pub mod fake;
+mod follow;
 pub mod kubernetes;
 mod newest;
+mod reference;
 
 pub use self::connect::{Kind, Settings, connect};
 use self::entrance::{Entrance, Told};
