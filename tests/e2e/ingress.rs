@@ -54,6 +54,42 @@ async fn visit(url: String, stop: Arc<AtomicBool>, served: Arc<AtomicUsize>, fai
     }
 }
 
+/// Changes the app while it is visited, until all that was replaced is gone.
+async fn change_while_it_is_visited(app: &App<'_>, namespace: &str) -> anyhow::Result<()> {
+    let service = get(namespace, &["service", "cmd"])?;
+    let address = service["spec"]["clusterIP"].as_str().context("a Service without address")?.to_owned();
+    let url = format!("http://{address}/");
+    eventually("the Service leads to the app", LIMIT, || async {
+        Ok(reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()).then_some(()))
+    })
+    .await?;
+    let (stop, served, failures) =
+        (Arc::default(), Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
+    let visitors: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(visit(url.clone(), Arc::clone(&stop), Arc::clone(&served), Arc::clone(&failures))))
+        .collect();
+    app.deploy_sample("second")?;
+    let selected = get(namespace, &["service", "cmd"])?["spec"]["selector"]["paas.release"].clone();
+    ensure!(selected == "3", "it is still {selected} that serves");
+    succeed(&app.paas(&["ps:scale", "cmd=2"])?)?;
+    succeed(&app.paas(&["ps:restart"])?)?;
+    succeed(&app.paas(&["rollback"])?)?;
+    succeed(&app.paas(&["ps:scale", "cmd=1"])?)?;
+    eventually("one process is left", LIMIT, || async {
+        Ok((cluster::processes_of(&app.name)?.len() == 1).then_some(()))
+    })
+    .await?;
+    stop.store(true, Ordering::Relaxed);
+    for visitor in visitors {
+        visitor.await?;
+    }
+    let failures = std::mem::take(&mut *failures.lock().unwrap_or_else(PoisonError::into_inner));
+    let served = served.load(Ordering::Relaxed);
+    ensure!(failures.is_empty(), "{} of {served} failed: {:#?}", failures.len(), failures.iter().take(5));
+    ensure!(served > 100, "they hardly came: {served}");
+    Ok(())
+}
+
 async fn an_app_is_found_by_ingresses_and_no_request_fails() -> anyhow::Result<()> {
     let environment = [("PAAS_KUBERNETES_ROUTING", "ingress"), ("PAAS_KUBERNETES_LEAVE_SECONDS", "4")];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -67,40 +103,7 @@ async fn an_app_is_found_by_ingresses_and_no_request_fails() -> anyhow::Result<(
         Ok((hosts(&namespace)? == [own.clone()]).then_some(()))
     })
     .await?;
-    let service = get(&namespace, &["service", "cmd"])?;
-    let address = service["spec"]["clusterIP"].as_str().context("a Service without address")?.to_owned();
-    let url = format!("http://{address}/");
-    eventually("the Service leads to the app", LIMIT, || async {
-        Ok(reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()).then_some(()))
-    })
-    .await?;
-
-    let (stop, served, failures) =
-        (Arc::default(), Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
-    let visitors: Vec<_> = (0..2)
-        .map(|_| tokio::spawn(visit(url.clone(), Arc::clone(&stop), Arc::clone(&served), Arc::clone(&failures))))
-        .collect();
-    app.deploy_sample("second")?;
-    let selected = get(&namespace, &["service", "cmd"])?["spec"]["selector"]["paas.release"].clone();
-    ensure!(selected == "3", "it is still {selected} that serves");
-    succeed(&app.paas(&["ps:scale", "cmd=2"])?)?;
-    succeed(&app.paas(&["config:set", "COLOUR=blue"])?)?;
-    succeed(&app.paas(&["ps:restart"])?)?;
-    succeed(&app.paas(&["rollback"])?)?;
-    succeed(&app.paas(&["ps:scale", "cmd=1"])?)?;
-    // Until all that was replaced is gone, visited to its end.
-    eventually("one process is left", LIMIT, || async {
-        Ok((cluster::processes_of(&app.name)?.len() == 1).then_some(()))
-    })
-    .await?;
-    stop.store(true, Ordering::Relaxed);
-    for visitor in visitors {
-        visitor.await?;
-    }
-    let failures = std::mem::take(&mut *failures.lock().unwrap_or_else(PoisonError::into_inner));
-    let served = served.load(Ordering::Relaxed);
-    ensure!(failures.is_empty(), "{} of {served} failed: {:#?}", failures.len(), failures.iter().take(5));
-    ensure!(served > 100, "they hardly came: {served}");
+    change_while_it_is_visited(&app, &namespace).await?;
 
     // Domains come and go.
     succeed(&app.paas(&["domains:add", "shop.example.test"])?)?;
@@ -129,5 +132,12 @@ async fn an_app_is_found_by_ingresses_and_no_request_fails() -> anyhow::Result<(
         let told = succeed(&app.paas(&["logs"])?)?;
         Ok(told.contains("the cluster's Ingress controller cannot be told of: the way to TLS").then_some(()))
     })
-    .await
+    .await?;
+    // All of it goes with the app.
+    succeed(&app.paas(&["destroy", "--confirm", &app.name])?)?;
+    let is_gone = || async {
+        let listed = cluster::kubectl(&["get", "namespace", &namespace, "--ignore-not-found", "--output", "name"])?;
+        Ok(listed.trim().is_empty().then_some(()))
+    };
+    eventually("the namespace is gone", LIMIT, is_gone).await
 }

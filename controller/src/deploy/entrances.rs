@@ -77,10 +77,7 @@ pub async fn run(platform: Platform) {
         loop {
             let news = async {
                 tokio::select! {
-                    signal = hearing.next() => match signal {
-                        Signal::Routes | Signal::Everything => true,
-                        _ => false,
-                    },
+                    signal = hearing.next() => matches!(signal, Signal::Routes | Signal::Everything),
                     Some(app) = changes.next() => teller.last.contains_key(&app) && {
                         teller.amiss.insert(app);
                         true
@@ -165,7 +162,7 @@ impl Teller {
     /// Tells of these apps; false when the cluster was away for one of them.
     async fn publish(&mut self, db: &mut PgConnection, entrances: Vec<Entrance>) -> Result<bool, DbError> {
         let scheduler = &self.platform.scheduler;
-        let mut telling = stream::iter(entrances.into_iter().map(|entrance| async move {
+        let telling = stream::iter(entrances.into_iter().map(|entrance| async move {
             let done = scheduler.publish(&entrance).await;
             (entrance, done)
         }))
@@ -173,7 +170,7 @@ impl Teller {
         .collect::<Vec<_>>()
         .await;
         let mut complete = true;
-        for (entrance, done) in telling.drain(..) {
+        for (entrance, done) in telling {
             let app = entrance.app.id;
             let told = match done {
                 Ok(told) => told,
