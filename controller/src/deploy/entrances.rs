@@ -182,14 +182,14 @@ impl Teller {
                     continue;
                 }
             };
-            self.say(db, &entrance.app, told).await?;
+            self.say(db, &entrance.app, &told).await?;
             self.last.insert(app, entrance);
         }
         Ok(complete)
     }
 
     /// Says in the app's log what its visitors do without, once.
-    async fn say(&mut self, db: &mut PgConnection, app: &AppKey, told: Told) -> Result<(), DbError> {
+    async fn say(&mut self, db: &mut PgConnection, app: &AppKey, told: &Told) -> Result<(), DbError> {
         let mut words = Vec::new();
         if !told.left_out.is_empty() {
             words.push(format!("the cluster's Ingress controller cannot be told of: {}", told.left_out.join("; ")));
