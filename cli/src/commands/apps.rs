@@ -74,7 +74,7 @@ pub(crate) struct Create {
     /// Add no git remote
     #[arg(long)]
     no_remote: bool,
-    /// Buildpack to build with
+    /// Buildpack to keep as the variable `BUILDPACK_URL`; what is built is the Dockerfile
     #[arg(short, long, value_name = "URL")]
     buildpack: Option<String>,
     /// Name of the git remote
