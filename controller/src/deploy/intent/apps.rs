@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::IntentError;
 use crate::{
-    db::{self, events::Level, releases::NewRelease},
+    db::{self, events::Level, releases::NewRelease, routing::Changed},
     deploy::{
         Platform,
         signals::{notify_app, notify_progress},
@@ -39,7 +39,7 @@ pub async fn create_app(platform: &Platform, owner: &User, name: Option<AppName>
     let first = NewRelease { app: id, owner: owner.id, build: None, config, summaries: (&summary, &summary) };
     db::releases::insert(&mut db, &first).await?;
     db::events::insert(&mut db, id, Level::Info, &summary).await?;
-    db::routing::raise(&mut db).await?;
+    db::routing::raise(&mut db, Changed::Names(id)).await?;
     let app = db::apps::lookup_by_id(&mut db, id).await?.ok_or(IntentError::Gone)?;
     db.commit().await?;
     platform.hold.reach("intent.recorded").await;
@@ -80,7 +80,7 @@ pub async fn destroy_app(platform: &Platform, actor: &User, app: &App) -> Result
     }
     db::apps::begin_destruction(&mut db, app.id).await?;
     db::domains::delete_all(&mut db, app.id).await?;
-    let version = db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Names(app.id)).await?;
     db::instances::unroute_all(&mut db, app.id, version).await?;
     notify_app(&mut db, app.id).await?;
     notify_progress(&mut db, app.id).await?;
