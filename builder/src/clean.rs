@@ -1,5 +1,5 @@
-//! Keeping house: of an app that is gone nothing stays here, nor in a registry that is ours alone, and repositories are packed from time to time, so that many
-//! pushes stay fast.
+//! Keeping house: of an app that is gone nothing stays here, nor in a registry that is ours alone; and repositories are
+//! packed from time to time, so that many pushes stay fast.
 //!
 //! One look follows another, from the start on; each decides from what it finds. What could not be done is found again.
 
@@ -40,7 +40,7 @@ pub(crate) async fn run(platform: Arc<Platform>) {
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut missing = HashSet::new();
     let mut discouraged: HashMap<Uuid, Instant> = HashMap::new();
-    let mut collected = Instant::now();
+    let (mut collected, mut owed) = (Instant::now(), false);
     loop {
         timer.tick().await;
         let (apps, stored) = match tokio::try_join!(list(&platform), stored(&platform)) {
@@ -51,21 +51,23 @@ pub(crate) async fn run(platform: Arc<Platform>) {
             }
         };
         let known: HashSet<Uuid> = apps.iter().chain(&stored).copied().collect();
-        let before = std::mem::take(&mut missing);
-        missing = gone(&platform, &known).await.unwrap_or_else(|| before.clone());
-        // Now and at the look before: one wrong answer costs nobody a repository.
-        let certain = |app: &&Uuid| missing.contains(app) && before.contains(app);
-        let mut left = HashSet::new();
-        for app in apps.iter().filter(certain) {
-            if !remove(&platform, *app).await {
-                left.insert(*app);
+        if let Some(gone) = gone(&platform, &known).await {
+            // Now and at the look before: one wrong answer costs nobody a repository.
+            let certain: HashSet<Uuid> = gone.intersection(&missing).copied().collect();
+            missing = gone;
+            let mut left = HashSet::new();
+            for app in apps.iter().filter(|app| certain.contains(app)) {
+                if !remove(&platform, *app).await {
+                    left.insert(*app);
+                }
             }
-        }
-        // While its repository is there, a push to it may still come.
-        let unused: Vec<Uuid> = stored.iter().filter(certain).filter(|app| !left.contains(app)).copied().collect();
-        if !unused.is_empty() || collected.elapsed() >= COLLECTING {
-            collect(&platform, &unused).await;
-            collected = Instant::now();
+            // While its repository is there, a push to it may still come.
+            let is_unused = |app: &Uuid| certain.contains(app) && !left.contains(app);
+            let unused: Vec<Uuid> = stored.into_iter().filter(is_unused).collect();
+            if owed || !unused.is_empty() || collected.elapsed() >= COLLECTING {
+                owed = !collect(&platform, &unused).await;
+                collected = Instant::now();
+            }
         }
         discouraged.retain(|_, since| since.elapsed() < DISCOURAGED);
         for app in apps {
@@ -104,17 +106,17 @@ async fn gone(platform: &Platform, apps: &HashSet<Uuid>) -> Option<HashSet<Uuid>
     Some(gone)
 }
 
-/// Takes out of the registry's files what these apps alone have used.
-async fn collect(platform: &Platform, gone: &[Uuid]) {
-    let Some(store) = &platform.store else { return };
+/// Takes out of the registry's files what these apps alone have used; false when that has to be tried again.
+async fn collect(platform: &Platform, gone: &[Uuid]) -> bool {
+    let Some(store) = &platform.store else { return true };
     let started = Instant::now();
-    match store.collect(gone).await {
-        Ok(()) => {
-            let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(apps = gone.len(), took_ms, "the registry keeps no more of what nobody uses");
-        }
-        Err(error) => tracing::warn!(%error, "the registry keeps what nobody uses; trying again later"),
+    if let Err(error) = store.collect(gone).await {
+        tracing::warn!(%error, "the registry keeps what nobody uses; trying again later");
+        return false;
     }
+    let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(apps = gone.len(), took_ms, "the registry keeps no more of what nobody uses");
+    true
 }
 
 /// Removes an app's images and its repository; false when that has to be tried again.

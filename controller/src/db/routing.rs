@@ -44,7 +44,9 @@ pub async fn raise(db: &mut PgConnection, changed: Changed) -> Result<i64, DbErr
             .await?;
         }
         Changed::Certificates => {}
-        Changed::Everything => drop(sqlx::query!("DELETE FROM route_changes").execute(&mut *db).await?),
+        Changed::Everything => {
+            sqlx::query!("DELETE FROM route_changes").execute(&mut *db).await?;
+        }
     }
     sqlx::query!("SELECT pg_notify('paas_routes', '')").execute(db).await?;
     Ok(version)
