@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use paas_router::model::{Certificate, Route, Table};
+use paas_router::model::{Certificate, Table};
 use rcgen::PKCS_ECDSA_P256_SHA256;
 
 use crate::harness::{Backend, Visitor, get, nobody, route, until};

@@ -131,8 +131,8 @@ async fn text(response: Response<Incoming>) -> String {
 }
 
 fn serve(router: &Router, version: u64, apps: Vec<Route>, certificates: Vec<Certificate>) {
-    let routes = apps.into_iter().map(Into::into).collect();
-    router.switchboard.apply(&Table { version, routes, certificates: certificates.into(), ..Table::default() });
+    let apps = apps.into_iter().map(Into::into).collect();
+    router.switchboard.apply(&Table { version, routes: apps, certificates: certificates.into(), ..Table::default() });
 }
 
 #[tokio::test]
