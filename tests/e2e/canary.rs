@@ -281,8 +281,8 @@ const OWN: [(&str, &str); 5] = [
     ("builder's key", "builder.key"),
     ("routers' token", "router.token"),
     ("key of the seal", "controller/seal.key"),
-    ("builder's first host key", "builder/ssh_host_ed25519_key"),
-    ("builder's second host key", "builder/ssh_host_ecdsa_key"),
+    ("builder's first host key", "builder/host-keys/ssh_host_ed25519_key"),
+    ("builder's second host key", "builder/host-keys/ssh_host_ecdsa_key"),
 ];
 
 /// The last routing table has the keys of certificates.
