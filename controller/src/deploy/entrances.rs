@@ -127,7 +127,7 @@ impl Teller {
     }
 
     async fn tell(&mut self, db: &mut PgConnection) -> Result<Duration, DbError> {
-        let version = db::routing::version(db).await?;
+        let version = db::routing::standing(db).await?.version;
         let mut complete = true;
         let told = if self.version == Some(version) {
             let entrances = self.amiss.drain().filter_map(|app| self.last.get(&app).cloned()).collect();
@@ -208,13 +208,13 @@ impl Teller {
     /// How all apps are found by the newest table, and its version.
     async fn read(&self, db: &mut PgConnection) -> Result<(i64, Vec<Entrance>), DbError> {
         let mut snapshot = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let version = db::routing::version(&mut snapshot).await?;
+        let version = db::routing::standing(&mut snapshot).await?.version;
         let apps = db::entrances::list(&mut snapshot).await?;
         let services = db::services::list_all(&mut snapshot).await?;
         let (mut routes, certificates) = if self.way.entry == Entry::Ingress {
             self.published.routes(&self.platform, &mut snapshot).await?
         } else {
-            (HashMap::new(), Vec::new())
+            (HashMap::new(), Vec::new().into())
         };
         snapshot.commit().await?;
         let mut of_app: HashMap<Uuid, Vec<&Routed>> = HashMap::new();
