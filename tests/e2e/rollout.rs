@@ -41,7 +41,7 @@ async fn changes_under_load(changes: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One change of the mixture; each kind comes again after ten.
+/// One change of the mixture; each kind comes again after ten. Every other time the controller is killed.
 async fn change(platform: &Platform, app: &App<'_>, number: usize) -> anyhow::Result<()> {
     match number % 10 {
         0 | 5 => {
@@ -56,22 +56,25 @@ async fn change(platform: &Platform, app: &App<'_>, number: usize) -> anyhow::Re
         3 => {
             succeed(&app.paas(&["ps:restart"])?)?;
         }
-        4 => restart_service(platform, "controller").await?,
+        4 => {
+            let how = if number % 20 == 4 { Signal::SIGTERM } else { Signal::SIGKILL };
+            restart_service(platform, "controller", how).await?;
+        }
         7 => {
             succeed(&app.paas(&["rollback"])?)?;
         }
         8 => {
             succeed(&app.paas(&["ps:scale", "cmd=1"])?)?;
         }
-        _ => restart_service(platform, "builder").await?,
+        _ => restart_service(platform, "builder", Signal::SIGTERM).await?,
     }
     Ok(())
 }
 
-/// Ends a service gracefully and waits until `paas up` has started it again.
-async fn restart_service(platform: &Platform, service: &str) -> anyhow::Result<()> {
+/// Ends a service by a signal and waits until `paas up` has started it again.
+async fn restart_service(platform: &Platform, service: &str, signal: Signal) -> anyhow::Result<()> {
     let before = platform.pid(service)?;
-    platform.signal(service, Signal::SIGTERM)?;
+    platform.signal(service, signal)?;
     platform.wait_for_restart(service, before).await?;
     platform.wait_until_ready().await
 }

@@ -119,7 +119,8 @@ pub(super) fn explain(error: Error) -> SchedulerError {
                 SchedulerError::Refused(format!("the quota of the app's namespace is used up: {}", status.message))
             }
             403 => SchedulerError::Refused(format!(
-                "the cluster does not allow it to the platform: {} (the chart's roles say what it needs)",
+                "the cluster does not allow it to the platform: {}; its administrator has to give the platform's role that \
+                 right (the chart's roles have all that it needs), then try again",
                 status.message
             )),
             400 | 404 | 405 | 409 | 413 | 422 => {
