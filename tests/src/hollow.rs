@@ -23,6 +23,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+use crate::eventually;
+
 /// How often a machine says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// So many pods' states are told at a time.
@@ -43,9 +45,15 @@ impl HollowNode {
         if nodes.get_opt(name).await?.is_none() {
             nodes.create(&PostParams::default(), &serde_json::from_value(node(name))?).await?;
         }
-        let beating = tokio::spawn(beat(nodes, name.to_owned()));
+        let beating = tokio::spawn(beat(nodes.clone(), name.to_owned()));
         let running = tokio::spawn(run(client, name.to_owned(), visited));
-        Ok(Self { tasks: vec![beating, running] })
+        let machine = Self { tasks: vec![beating, running] };
+        eventually(&format!("the cluster gives pods to {name}"), Duration::from_secs(120), async || {
+            let spec = nodes.get(name).await?.spec.unwrap_or_default();
+            Ok(spec.taints.is_none_or(|taints| taints.is_empty()).then_some(()))
+        })
+        .await?;
+        Ok(machine)
     }
 }
 

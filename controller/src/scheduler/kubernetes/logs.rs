@@ -184,7 +184,7 @@ impl Reading {
             Piece::End(source) => {
                 if let Some(place) = self.places.get_mut(&source.uid) {
                     place.open = false;
-                    place.complete = !source.runs;
+                    place.complete = !source.runs && place.rest.is_none();
                 }
                 None
             }
