@@ -18,6 +18,31 @@ const AWAY: Duration = Duration::from_secs(35);
 /// No condition takes longer, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
+const VERBS: [&str; 7] = ["get", "list", "watch", "create", "update", "patch", "delete"];
+/// What a role may leave out single rights of; a rule cannot say "all but".
+const CORE: [&str; 17] = [
+    "configmaps",
+    "endpoints",
+    "events",
+    "limitranges",
+    "namespaces",
+    "nodes",
+    "persistentvolumeclaims",
+    "pods",
+    "pods/attach",
+    "pods/exec",
+    "pods/log",
+    "pods/status",
+    "resourcequotas",
+    "secrets",
+    "serviceaccounts",
+    "services",
+    "services/status",
+];
+const APPS: [&str; 4] = ["deployments", "deployments/scale", "deployments/status", "replicasets"];
+const OTHER_GROUPS: [&str; 6] =
+    ["autoscaling", "discovery.k8s.io", "metrics.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io"];
+
 fn through(kubeconfig: &tempfile::NamedTempFile) -> Start {
     let path = kubeconfig.path().display().to_string();
     Start { hold: true, environment: vec![("PAAS_KUBECONFIG".to_owned(), path)], ..Start::default() }
@@ -63,17 +88,15 @@ impl Account {
 
     /// Gives all rights except these, each as verb and resource.
     fn may_all_but(&self, missing: &[(&str, &str)]) -> anyhow::Result<()> {
-        let verbs = ["get", "list", "watch", "create", "update", "patch", "delete"];
-        let listed = cluster::kubectl(&["api-resources", "--output", "name", "--cached=false"])?;
-        let groups = listed.lines().map(|line| line.split_once('.').unwrap_or((line, "")));
-        let mut rules: Vec<Value> = groups
-            .map(|(resource, group)| {
-                let lacks = |verb: &&str| !missing.contains(&(*verb, resource));
-                let verbs: Vec<&str> = verbs.iter().copied().filter(lacks).collect();
-                json!({ "apiGroups": [group], "resources": [resource, format!("{resource}/*")], "verbs": verbs })
+        let of = |group: &'static str, resources: &'static [&'static str]| {
+            resources.iter().map(move |resource| {
+                let lacks = |verb: &&str| !missing.contains(&(*verb, *resource));
+                let verbs: Vec<&str> = VERBS.into_iter().filter(lacks).collect();
+                json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs })
             })
-            .collect();
-        rules.push(json!({ "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["*"], "verbs": ["*"] }));
+        };
+        let others = json!({ "apiGroups": OTHER_GROUPS, "resources": ["*"], "verbs": ["*"] });
+        let rules: Vec<Value> = of("", &CORE).chain(of("apps", &APPS)).chain([others]).collect();
         cluster::apply(&json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRole",
@@ -296,11 +319,12 @@ async fn both_serve(app: &App<'_>) -> anyhow::Result<()> {
         let told =
             cluster::kubectl(&["get", "pods", "--namespace", &namespace, "--output", &format!("jsonpath={ready}")])?;
         let mut pods: Vec<&str> = told.lines().filter_map(|line| line.strip_suffix(" True")).collect();
-        let routed: Vec<String> =
-            sqlx::query_scalar("SELECT split_part(address, ':', 1) FROM instances WHERE routed ORDER BY 1")
+        let mut routed: Vec<String> =
+            sqlx::query_scalar("SELECT split_part(address, ':', 1) FROM instances WHERE routed")
                 .fetch_all(&mut database)
                 .await?;
         pods.sort_unstable();
+        routed.sort_unstable();
         if told.lines().count() == 2 && pods.len() == 2 && routed == pods {
             return Ok(());
         }
