@@ -28,12 +28,13 @@ fn main() -> ExitCode {
     if cluster::is_used() {
         return run_all(on_kubernetes());
     }
-    let long = rollout::long::scenarios().into_iter().chain(canary::scenarios()).map(Scenario::long);
+    let long = rollout::long::scenarios().into_iter().map(Scenario::long);
     let scenarios = [
         push::scenarios(),
         tour::scenarios(),
         commands::scenarios(),
         bad_input::scenarios(),
+        canary::scenarios(),
         concurrency::scenarios(),
         isolation::scenarios(),
         load::scenarios(),

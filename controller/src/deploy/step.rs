@@ -14,13 +14,13 @@ use uuid::Uuid;
 use super::{
     Platform,
     observe::{self, View},
-    reason,
+    reason, routes,
     signals::notify_progress,
     wait::failure_text,
     workload::{self, WorkloadError},
 };
 use crate::{
-    db::{self, DbError, events::Level, instances::State},
+    db::{self, DbError, events::Level, instances::State, routing::Changed},
     domain::{
         deploy_hook::Outcome,
         deployment::{Deployment, Kind, Status},
@@ -227,7 +227,7 @@ async fn route(
     names: BTreeSet<InstanceName>,
 ) -> Result<bool, StepError> {
     let Some(mut db) = begin(db, view).await? else { return Ok(false) };
-    let version = db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Route(view.app.id)).await?;
     let names: Vec<InstanceName> = names.into_iter().collect();
     db::instances::route(&mut db, view.app.id, &texts(&names), version).await?;
     let mut reached = None;
@@ -260,6 +260,7 @@ async fn succeed(
     let Some(deployment) = &view.deployment else { return Ok(false) };
     let Some(mut db) = begin(db, view).await? else { return Ok(false) };
     let done = db::deployments::advance(&mut db, deployment.id, deployment.status, Status::Succeeded).await?;
+    routes::note_end(&mut db, deployment).await?;
     db::instances::set_state(&mut db, &texts(unwanted), State::Draining).await?;
     if done {
         tell_others(platform, &mut db, deployment, Outcome::Succeeded).await?;
@@ -288,7 +289,9 @@ async fn fail(platform: &Platform, db: &mut PgConnection, view: &View, reason: &
     }
     db::apps::set_formation(&mut db, view.app.id, &deployment.previous_formation).await?;
     db::instances::unmark_replacements(&mut db, view.app.id).await?;
-    db::services::delete_of(&mut db, deployment.id).await?;
+    if db::services::delete_of(&mut db, deployment.id).await? {
+        db::routing::raise(&mut db, Changed::Route(view.app.id)).await?;
+    }
     db::events::insert(&mut db, view.app.id, Level::Error, &text).await?;
     notify_progress(&mut db, view.app.id).await?;
     db.commit().await?;
