@@ -174,7 +174,7 @@ async fn an_api_server_that_is_away() -> anyhow::Result<()> {
     let app = user.create_app()?;
     app.deploy_sample("first")?;
     succeed(&app.paas(&["ps:scale", "cmd=2"])?)?;
-    let load = Load::start(platform.addresses.http, &format!("{}.localhost", app.name))?;
+    let load = Load::start(&platform.addresses, &format!("{}.localhost", app.name))?;
     // In the middle of a rollout: the release is recorded, and nothing of it runs yet.
     let (gate, reached) =
         (platform.hold().join("deployment.starting"), platform.hold().join("deployment.starting.reached"));
