@@ -33,9 +33,6 @@ use crate::{
 /// Most passes over one app before others get their turn.
 const PASSES: usize = 50;
 
-/// How long a deployment waits for an engine that is away before it fails.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(15);
-
 /// Why an app could not be converged now.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
@@ -318,7 +315,7 @@ async fn tell_others(
     db::deploy_hooks::insert(db, deployment.app, deployment.version, outcome, &targets).await
 }
 
-/// The engine is away: nothing can be done, but whoever waits for a deployment is told before long.
+/// The engine is away: nothing can be done now. A deployment goes on when the engine is back, unless its time is up by then.
 async fn give_up_on_engine(
     platform: &Platform,
     db: &mut PgConnection,
@@ -328,7 +325,9 @@ async fn give_up_on_engine(
     let error = SchedulerError::Unavailable(reason);
     let deployment = db::deployments::lookup_active(&mut *db, app).await?;
     let Some(deployment) = deployment else { return Err(error.into()) };
-    if (Utc::now() - deployment.created).to_std().unwrap_or_default() < ENGINE_PATIENCE {
+    let began = deployment.started.unwrap_or(deployment.created);
+    if Utc::now() - began < deployment.timeout {
+        tracing::warn!(app.id = %app, reason = %error, "a deployment waits for its engine");
         return Ok(Some(Duration::from_secs(1)));
     }
     let Some(known) = db::apps::lookup_by_id(&mut *db, app).await? else { return Err(error.into()) };

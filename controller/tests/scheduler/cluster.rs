@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::Write as _,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
         Arc, Mutex, Once, Weak,
@@ -39,7 +39,7 @@ pub(crate) fn not_run(what: &str) {
 
 /// A test's part of the cluster. What the test makes there goes with it.
 pub(crate) struct Cluster {
-    kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
     pub(crate) prefix: String,
     images: Arc<Images>,
     _turn: OwnedSemaphorePermit,
@@ -62,7 +62,12 @@ impl Cluster {
 
     /// A controller's scheduler.
     pub(crate) async fn controller(&self, installation: &str) -> Arc<KubernetesScheduler> {
-        self.controller_of(installation, Entry::Router, None).await
+        self.made(&self.kubeconfig, installation, Entry::Router, None).await
+    }
+
+    /// One that takes another way to the cluster.
+    pub(crate) async fn controller_by(&self, kubeconfig: &Path, installation: &str) -> Arc<KubernetesScheduler> {
+        self.made(kubeconfig, installation, Entry::Router, None).await
     }
 
     /// That of one under which visitors come in this way.
@@ -72,8 +77,18 @@ impl Cluster {
         entry: Entry,
         class: Option<&str>,
     ) -> Arc<KubernetesScheduler> {
+        self.made(&self.kubeconfig, installation, entry, class).await
+    }
+
+    async fn made(
+        &self,
+        kubeconfig: &Path,
+        installation: &str,
+        entry: Entry,
+        class: Option<&str>,
+    ) -> Arc<KubernetesScheduler> {
         let settings = Settings {
-            kubeconfig: Some(self.kubeconfig.clone()),
+            kubeconfig: Some(kubeconfig.to_path_buf()),
             namespace_prefix: self.prefix.clone(),
             plain_registries: Vec::new(),
             role: None,
