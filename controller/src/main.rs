@@ -14,7 +14,14 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use paas_api::hold::Hold;
 use paas_controller::{
     db::{self, routing::Changed},
-    deploy::{Options, Platform, acme, deploy_hooks, reconciler, signals::Signals},
+    deploy::{
+        Options, Platform,
+        acme::{self, Authority},
+        deploy_hooks,
+        entrances::{self, Way},
+        reconciler,
+        signals::Signals,
+    },
     http::{Api, Rules, server},
     journal::Journal,
     scheduler::{self, connect},
@@ -123,6 +130,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let router = Api::new(platform.clone(), rules, stop.clone()).router();
     let mut reconciler = tokio::spawn(reconciler::run(platform.clone()));
     let deploy_hooks = tokio::spawn(deploy_hooks::run(platform.clone()));
+    let mut entrances = tokio::spawn(entrances::run(platform.clone()));
     let mut certificates = tokio::spawn(acme::run(platform));
     tracing::info!(%address, domain = settings.domain, "serving");
     let serving = server::serve(listener, router, stop.clone());
@@ -131,11 +139,13 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         ended = asked_to_stop() => ended?,
         () = &mut serving => {}
         ended = &mut reconciler => bail!("the reconciler ended: {ended:?}"),
+        ended = &mut entrances => bail!("telling the cluster how apps are found ended: {ended:?}"),
         ended = &mut certificates => bail!("the fetching of certificates ended: {ended:?}"),
     }
     stop.cancel();
     serving.await;
     reconciler.abort();
+    entrances.abort();
     certificates.abort();
     deploy_hooks.abort();
     tracing::info!("stopped");
@@ -153,6 +163,8 @@ async fn platform(settings: &Settings, address: SocketAddr, pool: PgPool, seal: 
         subnet_pool: settings.subnet_pool,
         kubernetes: settings.kubernetes.clone(),
     };
+    let way = (settings.scheduler == scheduler::Kind::Kubernetes)
+        .then_some(Way { entry: settings.kubernetes.entry, leave: settings.leave });
     let options = Options {
         domain: settings.domain.clone(),
         public_port: settings.public_port,
@@ -162,7 +174,8 @@ async fn platform(settings: &Settings, address: SocketAddr, pool: PgPool, seal: 
         change_wait: settings.change_wait,
         drain_limit: settings.drain_limit,
         autoscale: settings.autoscale,
-        authority: settings.authority.clone(),
+        authority: authority(settings, way),
+        way,
         deploy_hooks: settings.deploy_hooks.clone(),
         registry: settings.registry.clone(),
         registry_auth_file: settings.registry_auth_file.clone(),
@@ -176,6 +189,15 @@ async fn platform(settings: &Settings, address: SocketAddr, pool: PgPool, seal: 
         options: Arc::new(options),
         hold: Hold::new(settings.hold.clone()),
     })
+}
+
+/// Where certificates come from: from nowhere where what authorities ask for does not come to our routers.
+fn authority(settings: &Settings, way: Option<Way>) -> Option<Authority> {
+    if way.is_some_and(|way| way.entry.is_the_clusters()) && settings.authority.is_some() {
+        tracing::warn!("no certificates are fetched: visitors come by the cluster, not through the platform's routers");
+        return None;
+    }
+    settings.authority.clone()
 }
 
 /// An address at which a listener can be reached from its own machine.

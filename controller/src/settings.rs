@@ -184,6 +184,8 @@ pub struct Settings {
     pub subnet_pool: SubnetPool,
     /// How the cluster is used.
     pub kubernetes: KubernetesSettings,
+    /// How long a process goes on running after visitors are sent to others by the cluster.
+    pub leave: Duration,
     /// Who may register.
     pub registration: Registration,
     /// Registry that holds the platform's images.
@@ -234,6 +236,7 @@ impl Arguments {
             trusted_proxies.extend(problems.parse::<Network>("trusted-proxies", proxy, "an address or a network"));
         }
         let reserved_names = self.reserved_names.split(',').map(|name| name.trim().to_owned()).collect();
+        let leave = self.kubernetes.leave();
         let kubernetes = self.kubernetes.check(&mut problems);
         let authority = self.acme.check(&mut problems);
         let deploy_hooks = self.deploy_hooks.check(&mut problems);
@@ -264,6 +267,7 @@ impl Arguments {
                 installation: installation.flatten().map(|installation| installation.0),
                 subnet_pool: subnet_pool?,
                 kubernetes: kubernetes?,
+                leave,
                 registration: registration?,
                 registry: self.registry,
                 registry_auth_file: self.registry_auth_file,
@@ -337,6 +341,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::scheduler::entrance::Entry;
 
     fn check(flags: &[&str]) -> Result<Settings, SettingsError> {
         Arguments::try_parse_from([&["paas-controller"], flags].concat()).unwrap().check()
@@ -388,5 +393,24 @@ mod tests {
         let (empty, short) = (file("empty", "\n"), file("short", "x"));
         assert!(check(&[&flags[..2], &["--builder-key-file", &empty], &flags[4..]].concat()).is_err());
         assert!(check(&[&flags[..2], &["--builder-key-file", &short], &flags[4..]].concat()).is_err());
+    }
+
+    #[test]
+    fn visitors_come_by_our_routers_unless_told_otherwise() {
+        let kubernetes = |flags: &[&str]| {
+            let parsed = Arguments::try_parse_from([&["paas-controller"], flags].concat()).unwrap();
+            let mut problems = Problems::default();
+            parsed.kubernetes.check(&mut problems).ok_or(problems.0.join("; "))
+        };
+        let usual = kubernetes(&[]).unwrap();
+        assert_eq!((usual.entry, usual.ingress_class), (Entry::Router, None));
+        let flags = ["--kubernetes-routing", "ingress", "--kubernetes-ingress-class", "public"];
+        let other = kubernetes(&flags).unwrap();
+        assert_eq!((other.entry, other.ingress_class.as_deref()), (Entry::Ingress, Some("public")));
+        assert_eq!(kubernetes(&["--kubernetes-ingress-class", ""]).unwrap().ingress_class, None);
+        for bad in [["--kubernetes-routing", "sometimes"], ["--kubernetes-ingress-class", "Public/x"]] {
+            let text = kubernetes(&bad).unwrap_err();
+            assert!(text.contains(bad[0]) && text.contains(bad[1]), "{text}");
+        }
     }
 }

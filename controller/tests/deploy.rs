@@ -17,6 +17,7 @@ use paas_controller::{
     db,
     deploy::{
         Options, Platform,
+        entrances::{self, CLUSTER, Way},
         intent::{self, Change, IntentError, NewBuild, Selection},
         reconciler,
         signals::Signals,
@@ -24,7 +25,7 @@ use paas_controller::{
     },
     domain::{app::App, autoscale::Pace, config::Changes, user::User},
     journal::Journal,
-    scheduler::{Scheduler as _, fake::FakeScheduler},
+    scheduler::{Scheduler as _, entrance::Entry, fake::FakeScheduler},
     seal::Seal,
     settings::DeployHooks,
 };
@@ -49,6 +50,11 @@ impl Drop for World {
 }
 
 async fn world(pool: PgPool) -> World {
+    world_with(pool, None).await
+}
+
+/// A world whose visitors come that way.
+async fn world_with(pool: PgPool, way: Option<Way>) -> World {
     // A controller's own: the harness's pools share a few connections among all tests.
     let pool = db::pool((*pool.connect_options()).clone());
     let data = tempfile::tempdir().unwrap();
@@ -72,6 +78,7 @@ async fn world(pool: PgPool) -> World {
             deploy_hooks: DeployHooks::default(),
             registry: "127.0.0.1:5000".into(),
             registry_auth_file: None,
+            way,
         }),
         hold: Hold::default(),
     };
@@ -91,7 +98,8 @@ async fn world(pool: PgPool) -> World {
         date_joined: chrono::Utc::now(),
     };
     let (app, _) = intent::create_app(&platform, &user, Some("hello".parse().unwrap())).await.unwrap();
-    let controllers = vec![tokio::spawn(reconciler::run(platform.clone()))];
+    let controllers =
+        vec![tokio::spawn(reconciler::run(platform.clone())), tokio::spawn(entrances::run(platform.clone()))];
     World { platform, scheduler, controllers, user, app, _data: data }
 }
 
@@ -169,6 +177,33 @@ async fn a_config_change_replaces_the_instances(pool: PgPool) {
     let change = world.set(&[("GREETING", Some("hi"))]).await.unwrap();
     assert_eq!(world.outcome(change.deployment).await, Outcome::Succeeded);
     assert_eq!(world.releases().await, [3]);
+    eventually("the old instance is gone", || async { world.running().await == 1 }).await;
+}
+
+#[sqlx::test]
+async fn where_the_cluster_brings_visitors_what_they_left_goes_on_until_it_has_heard(pool: PgPool) {
+    let way = Way { entry: Entry::Ingress, leave: Duration::from_secs(3600) };
+    let world = world_with(pool, Some(way)).await;
+    world.deploy().await;
+    let address = async |version: i32| {
+        sqlx::query_scalar::<_, String>("SELECT address FROM instances WHERE version = $1")
+            .bind(version)
+            .fetch_one(&world.platform.pool)
+            .await
+            .unwrap()
+    };
+    let old = address(2).await;
+    world.deploy().await;
+    assert_eq!(world.releases().await, [3]);
+    // The cluster stands for a router: the deployment waited for it, and the old instance goes on until it lets it go.
+    let report =
+        async || db::routing::list_routers(&mut world.platform.pool.acquire().await.unwrap(), 60.0).await.unwrap();
+    eventually("the cluster says who may be visited still", async || {
+        report().await.iter().any(|router| router.id == CLUSTER && router.draining == [old.clone()])
+    })
+    .await;
+    assert_eq!(report().await.len(), 1);
+    // Its limit is that of all who drain.
     eventually("the old instance is gone", || async { world.running().await == 1 }).await;
 }
 

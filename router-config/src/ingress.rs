@@ -1,15 +1,16 @@
 //! The routing model as objects of a Kubernetes cluster: what an Ingress controller there needs to serve a route.
 //!
-//! One route becomes a Service, Ingresses, and Secrets of the certificates that are shown for its hosts. An Ingress itself
+//! One route becomes Services, Ingresses, and Secrets of the certificates that are shown for its hosts. An Ingress itself
 //! knows hosts, paths and certificates only; the rest is said in annotations, which every controller has of its own. What
 //! cannot be said is left out, and told.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Map, Value, json};
 
-use crate::model::{Certificate, Host, Route};
+use crate::model::{Certificate, Host, PathPattern, Route};
 
 /// The port of every Service.
 const PORT: u16 = 80;
@@ -46,18 +47,30 @@ impl Controller {
 pub struct Place<'a> {
     /// Namespace of all of them.
     pub namespace: &'a str,
-    /// Their name, or the beginning of it.
-    pub name: &'a str,
     /// The cluster's default, if none is named.
     pub class: Option<&'a str>,
     /// Whose annotations are understood.
     pub controller: Controller,
     /// Labels of all of them.
     pub labels: &'a BTreeMap<String, String>,
-    /// Labels of the pods that serve.
-    pub pods: &'a BTreeMap<String, String>,
-    /// The port that those pods listen on.
+    /// The pods that visitors reach whom no path leads elsewhere. Its name is that of the Ingress, too, and the beginning of
+    /// all others.
+    pub main: &'a Backend,
+    /// The pods that paths lead to.
+    pub others: &'a [Backend],
+}
+
+/// Pods that are found under one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// The name: that of their Service.
+    pub name: String,
+    /// Their labels.
+    pub pods: BTreeMap<String, String>,
+    /// The port that they listen on.
     pub port: u16,
+    /// The paths that lead to them; none: they are only found by their name.
+    pub paths: Option<PathPattern>,
 }
 
 /// What a route looks like on a cluster.
@@ -69,16 +82,22 @@ pub struct Rendering {
     pub left_out: Vec<String>,
 }
 
+/// The Services alone, for a place without Ingresses.
+pub fn services(place: &Place<'_>) -> Vec<Value> {
+    backends(place).map(|backend| service(place, backend, &Route::default())).collect()
+}
+
 /// Renders a route, with those of the certificates that are for its hosts.
 pub fn render(place: &Place<'_>, route: &Route, certificates: &[Certificate]) -> Rendering {
     let mut left_out = Vec::new();
     let hosts: Vec<&Host> = route.hosts.iter().filter(|host| is_served(host, &mut left_out)).collect();
     let shown = shown(&hosts, certificates);
-    let mut objects = vec![service(place, route)];
+    let mut objects: Vec<Value> = backends(place).map(|backend| service(place, backend, route)).collect();
     for (number, (certificate, _)) in shown.iter().enumerate() {
         objects.push(secret(place, number, certificate));
     }
     if !hosts.is_empty() {
+        left_out.extend(unsaid_paths(place));
         let tls: Vec<Value> = shown
             .iter()
             .enumerate()
@@ -87,7 +106,7 @@ pub fn render(place: &Place<'_>, route: &Route, certificates: &[Certificate]) ->
         match place.controller {
             Controller::Nginx => {
                 left_out.extend(unsaid_to_nginx(route));
-                objects.push(ingress(place, place.name, &hosts, tls, nginx(route)));
+                objects.push(ingress(place, &place.main.name, &hosts, tls, nginx(route)));
             }
             Controller::Traefik => {
                 left_out.extend(unsaid_to_traefik(route));
@@ -98,11 +117,36 @@ pub fn render(place: &Place<'_>, route: &Route, certificates: &[Certificate]) ->
             }
             Controller::Other => {
                 left_out.extend(unsaid(route));
-                objects.push(ingress(place, place.name, &hosts, tls, Map::new()));
+                objects.push(ingress(place, &place.main.name, &hosts, tls, Map::new()));
             }
         }
     }
     Rendering { objects, left_out }
+}
+
+fn backends<'a>(place: &Place<'a>) -> impl Iterator<Item = &'a Backend> {
+    std::iter::once(place.main).chain(place.others)
+}
+
+/// The paths of a list, each with whether an Ingress can bear it: it knows beginnings, and no regular expressions.
+fn paths(pattern: &PathPattern) -> impl Iterator<Item = Result<&str, &str>> {
+    pattern.as_str().split(',').map(str::trim).map(|part| {
+        let path = part.strip_prefix('^').unwrap_or(part);
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/-_~.".contains(c);
+        if path.starts_with('/') && !path.contains("//") && path.chars().all(plain) { Ok(path) } else { Err(part) }
+    })
+}
+
+/// Paths that no Ingress can bear.
+fn unsaid_paths(place: &Place<'_>) -> Vec<String> {
+    let patterns = place.others.iter().filter_map(|backend| Some((backend, backend.paths.as_ref()?)));
+    let unsaid =
+        patterns.flat_map(|(backend, pattern)| paths(pattern).filter_map(move |path| Some((backend, path.err()?))));
+    unsaid
+        .map(|(backend, path)| {
+            format!("the path pattern {path} of {}: an Ingress takes beginnings of paths, such as /api", backend.name)
+        })
+        .collect()
 }
 
 /// Whether an Ingress can bear this host.
@@ -144,32 +188,32 @@ fn metadata(place: &Place<'_>, name: &str, annotations: Map<String, Value>) -> V
     metadata
 }
 
-/// The Service. In maintenance nobody is behind it, and every controller answers 503 by itself.
-fn service(place: &Place<'_>, route: &Route) -> Value {
+/// A Service. In maintenance nobody is behind it, and every controller answers 503 by itself.
+fn service(place: &Place<'_>, backend: &Backend, route: &Route) -> Value {
     let mut annotations = Map::new();
     if place.controller == Controller::Traefik && route.rules.sticky.is_some() {
         annotations.insert("traefik.ingress.kubernetes.io/service.sticky.cookie".to_owned(), "true".into());
         annotations.insert("traefik.ingress.kubernetes.io/service.sticky.cookie.name".to_owned(), COOKIE.into());
         annotations.insert("traefik.ingress.kubernetes.io/service.sticky.cookie.httponly".to_owned(), "true".into());
     }
-    let mut selector = place.pods.clone();
+    let mut selector = backend.pods.clone();
     if route.maintenance {
         selector.insert("paas.maintenance".to_owned(), "nobody".to_owned());
     }
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(place, place.name, annotations),
+        "metadata": metadata(place, &backend.name, annotations),
         "spec": {
             "type": "ClusterIP",
             "selector": selector,
-            "ports": [{ "name": "http", "protocol": "TCP", "port": PORT, "targetPort": place.port }],
+            "ports": [{ "name": "http", "protocol": "TCP", "port": PORT, "targetPort": backend.port }],
         },
     })
 }
 
 fn secret_name(place: &Place<'_>, number: usize) -> String {
-    format!("{}-tls-{number}", place.name)
+    format!("{}-tls-{number}", place.main.name)
 }
 
 /// The Secret of a certificate. It is secret: not to be logged.
@@ -179,16 +223,21 @@ fn secret(place: &Place<'_>, number: usize, certificate: &Certificate) -> Value 
         "kind": "Secret",
         "type": "kubernetes.io/tls",
         "metadata": metadata(place, &secret_name(place, number), Map::new()),
-        "stringData": { "tls.crt": certificate.chain, "tls.key": certificate.key.expose() },
+        "data": { "tls.crt": BASE64.encode(&certificate.chain), "tls.key": BASE64.encode(certificate.key.expose()) },
     })
 }
 
 fn ingress(place: &Place<'_>, name: &str, hosts: &[&Host], tls: Vec<Value>, annotations: Map<String, Value>) -> Value {
-    let backend = json!({ "service": { "name": place.name, "port": { "number": PORT } } });
-    let rule = |host: &&Host| {
-        let path = json!({ "path": "/", "pathType": "Prefix", "backend": backend });
-        json!({ "host": host.as_str(), "http": { "paths": [path] } })
+    let to = |backend: &Backend, path: &str| {
+        let service = json!({ "name": backend.name, "port": { "number": PORT } });
+        json!({ "path": path, "pathType": "Prefix", "backend": { "service": service } })
     };
+    let mut all = Vec::new();
+    for (backend, pattern) in place.others.iter().filter_map(|backend| Some((backend, backend.paths.as_ref()?))) {
+        all.extend(paths(pattern).filter_map(Result::ok).map(|path| to(backend, path)));
+    }
+    all.push(to(place.main, "/"));
+    let rule = |host: &&Host| json!({ "host": host.as_str(), "http": { "paths": all } });
     let mut spec = json!({ "rules": hosts.iter().map(rule).collect::<Vec<_>>() });
     if let Some(spec) = spec.as_object_mut() {
         if let Some(class) = place.class {
@@ -243,7 +292,7 @@ fn nginx(route: &Route) -> Map<String, Value> {
 fn traefik(place: &Place<'_>, route: &Route, hosts: &[&Host], tls: Vec<Value>, objects: &mut Vec<Value>) {
     let mut always = Vec::new();
     let add = |name: &str, spec: Value, objects: &mut Vec<Value>| {
-        let name = format!("{}-{name}", place.name);
+        let name = format!("{}-{name}", place.main.name);
         let reference = format!("{}-{name}@kubernetescrd", place.namespace);
         objects.push(json!({
             "apiVersion": "traefik.io/v1alpha1",
@@ -290,8 +339,8 @@ fn traefik(place: &Place<'_>, route: &Route, hosts: &[&Host], tls: Vec<Value>, o
         }
         annotations
     };
-    objects.push(ingress(place, place.name, hosts, Vec::new(), annotations("web", &plain)));
-    let name = format!("{}-secure", place.name);
+    objects.push(ingress(place, &place.main.name, hosts, Vec::new(), annotations("web", &plain)));
+    let name = format!("{}-secure", place.main.name);
     objects.push(ingress(place, &name, hosts, tls, annotations("websecure", &secure)));
 }
 
@@ -303,7 +352,6 @@ fn asked<const N: usize>(all: [(bool, &str); N]) -> Vec<String> {
 /// What nobody can be told by annotations.
 fn unsaid_anywhere(route: &Route) -> Vec<String> {
     asked([
-        (!route.services.is_empty(), "paths that lead to other processes"),
         (route.rules.request_start, "the time of a request's arrival"),
         (route.maintenance && route.rules.maintenance_page.is_some(), "a maintenance page of its own"),
     ])
@@ -353,15 +401,27 @@ mod tests {
     }
 
     fn rendered(controller: Controller, route: &Route, certificates: &[Certificate]) -> Rendering {
-        let (ours, pods) = (labels(&[("paas.app", "hello")]), labels(&[("paas.type", "web"), ("paas.release", "7")]));
+        rendered_with(controller, route, certificates, &[])
+    }
+
+    fn backend(name: &str, paths: Option<&str>) -> Backend {
+        let pods = labels(&[("paas.type", name), ("paas.release", "7")]);
+        Backend { name: name.to_owned(), pods, port: 5000, paths: paths.map(|paths| paths.parse().unwrap()) }
+    }
+
+    fn rendered_with(
+        controller: Controller,
+        route: &Route,
+        certificates: &[Certificate],
+        others: &[Backend],
+    ) -> Rendering {
         let place = Place {
             namespace: "paas-hello",
-            name: "web",
             class: Some("public"),
             controller,
-            labels: &ours,
-            pods: &pods,
-            port: 5000,
+            labels: &labels(&[("paas.app", "hello")]),
+            main: &backend("web", None),
+            others,
         };
         render(&place, route, certificates)
     }
@@ -438,6 +498,22 @@ mod tests {
         let rules = Rules { maintenance_page: Some("soon".to_owned()), ..Rules::default() };
         let route = Route { maintenance: true, rules, ..simple() };
         snapshot("maintenance", &rendered(Controller::Nginx, &route, &[]));
+    }
+
+    #[test]
+    fn paths_that_an_ingress_can_bear_lead_to_their_service() {
+        let others = [backend("api", Some("/api/v1.0, ^/hooks,/v[0-9]+")), backend("admin", None)];
+        snapshot("paths", &rendered_with(Controller::Other, &simple(), &[], &others));
+    }
+
+    #[test]
+    fn without_ingresses_there_are_services_all_the_same() {
+        let (main, others) = (backend("web", None), [backend("api", Some("/api"))]);
+        let ours = labels(&[("paas.app", "hello")]);
+        let controller = Controller::Other;
+        let place =
+            Place { namespace: "paas-hello", class: None, controller, labels: &ours, main: &main, others: &others };
+        insta::assert_json_snapshot!("services", services(&place));
     }
 
     #[test]

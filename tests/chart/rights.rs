@@ -8,24 +8,29 @@ use crate::helm::{Cluster, call, chart, cluster};
 scenarios!(the_controller_can_do_what_it_must_and_no_more);
 
 /// What it may do everywhere, as `verb resource`.
-const EVERYWHERE: [(&str, &[&str]); 8] = [
+const EVERYWHERE: [(&str, &[&str]); 10] = [
     ("namespaces", &["get", "list", "watch", "create", "patch", "delete"]),
     ("nodes", &["get", "list", "watch"]),
     ("pods", &["list", "watch"]),
     ("events", &["list", "watch"]),
+    ("services", &["list", "watch"]),
     ("deployments.apps", &["list", "watch"]),
     ("networkpolicies.networking.k8s.io", &["list", "watch"]),
+    ("ingresses.networking.k8s.io", &["list", "watch"]),
     ("rolebindings.rbac.authorization.k8s.io", &["get", "create", "patch", "delete"]),
     ("clusterroles.rbac.authorization.k8s.io", &["bind"]),
 ];
 
 const ALL: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
+/// All of what it watches everywhere.
+const UNWATCHED: &[&str] = &["get", "create", "patch", "delete"];
+
 /// What it may do in the namespace of an app besides.
 const IN_AN_APP: [(&str, &[&str]); 15] = [
     ("pods", ALL),
-    ("services", ALL),
-    ("secrets", ALL),
+    ("services", UNWATCHED),
+    ("secrets", &["get", "list", "create", "patch", "delete"]),
     ("resourcequotas", ALL),
     ("limitranges", ALL),
     ("pods/log", &["get"]),
@@ -36,7 +41,7 @@ const IN_AN_APP: [(&str, &[&str]); 15] = [
     ("horizontalpodautoscalers.autoscaling", ALL),
     ("poddisruptionbudgets.policy", ALL),
     ("networkpolicies.networking.k8s.io", ALL),
-    ("ingresses.networking.k8s.io", ALL),
+    ("ingresses.networking.k8s.io", UNWATCHED),
     ("pods.metrics.k8s.io", &["get", "list"]),
 ];
 

@@ -16,7 +16,7 @@ scenarios!(
 );
 
 /// Ways to install it.
-const WAYS: [(&str, &[&str]); 4] = [
+const WAYS: [(&str, &[&str]); 6] = [
     ("default", &[]),
     (
         "external",
@@ -39,6 +39,15 @@ const WAYS: [(&str, &[&str]); 4] = [
             "--set=volumePermissions.enabled=true,router.service.type=NodePort,router.service.httpNodePort=30080",
         ],
     ),
+    (
+        "ingress",
+        &[
+            "--set=routing=ingress,ingressClass=public,ingress.tlsSecret=api,domain=apps.example.com",
+            "--set-string=ingress.annotations.nginx\\.ingress\\.kubernetes\\.io/proxy-read-timeout=1300",
+            "--set=networkPolicies.ingressNamespaceSelector.name=ingress",
+        ],
+    ),
+    ("none", &["--set=routing=none"]),
     (
         "everything",
         &[

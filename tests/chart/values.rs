@@ -59,6 +59,7 @@ async fn nonsense_is_refused_in_words() -> anyhow::Result<()> {
         ("controller.replicas=0", &["/controller/replicas", "minimum"][..]),
         ("controller.replicas=two", &["/controller/replicas", "want integer"]),
         ("controller.registration=sometimes", &["/controller/registration", "admin_only"]),
+        ("routing=sometimes", &["/routing", "ingress"]),
         ("domain=Example.com", &["/domain", "does not match pattern"]),
         ("domain=", &["/domain"]),
         ("kubernetes.scheduler=docker", &["/kubernetes/scheduler", "kubernetes", "fake"]),

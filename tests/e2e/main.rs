@@ -10,6 +10,7 @@ mod cluster_trouble;
 mod commands;
 mod concurrency;
 mod crash;
+mod ingress;
 mod isolation;
 mod load;
 mod one_off;
@@ -58,6 +59,7 @@ fn on_kubernetes() -> Vec<Scenario> {
         load::scenarios(),
         one_off::scenarios(),
         rollout::scenarios(),
+        ingress::scenarios(),
         crash::scenarios(),
         cluster_trouble::scenarios(),
     ];

@@ -63,6 +63,18 @@ pub async fn insert(db: &mut PgConnection, app: Uuid, level: Level, message: &st
     Ok(())
 }
 
+/// Whether the same is among the app's events already.
+pub async fn is_recorded(db: &mut PgConnection, app: Uuid, message: &str) -> Result<bool, DbError> {
+    let recorded = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM events WHERE app_id = $1 AND message = $2) AS "recorded!""#,
+        app,
+        message.get(..message.floor_char_boundary(8192)).unwrap_or_default()
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(recorded)
+}
+
 /// The newest events with an id above `after`, at most `limit`, oldest first.
 pub async fn list(db: &mut PgConnection, app: Uuid, after: i64, limit: i64) -> Result<Vec<Event>, DbError> {
     let mut events = sqlx::query_as!(

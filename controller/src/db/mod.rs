@@ -19,6 +19,7 @@ pub mod configs;
 pub mod deploy_hooks;
 pub mod deployments;
 pub mod domains;
+pub mod entrances;
 pub mod events;
 pub mod instances;
 pub mod keys;

@@ -3,7 +3,7 @@
 //! [`intent`] records what is wanted, in one transaction, and touches nothing else. The [`reconciler`] compares what is
 //! wanted with what there is and takes one step at a time ([`step`]) until nothing is left to do. [`wait`] lets a client
 //! follow the deployment that its change became. [`routes`] publishes where visitors are sent. [`deploy_hooks`] tells others
-//! how a deployment ended.
+//! how a deployment ended, [`entrances`] tells a cluster how apps are found.
 
 pub mod acme;
 mod autoscale;
@@ -11,6 +11,7 @@ pub mod builds;
 pub mod certs;
 mod collect;
 pub mod deploy_hooks;
+pub mod entrances;
 mod incidents;
 pub mod intent;
 mod observe;

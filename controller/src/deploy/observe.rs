@@ -10,7 +10,7 @@ use paas_api::ReleaseVersion;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::{Platform, signals::notify_progress, step::StepError};
+use super::{Platform, entrances::CLUSTER, signals::notify_progress, step::StepError};
 use crate::{
     db::{
         self, DbError,
@@ -142,7 +142,12 @@ pub(super) async fn view(platform: &Platform, db: &mut PgConnection, app: Uuid) 
 pub(super) async fn routers(platform: &Platform, db: &mut PgConnection) -> Result<Vec<Router>, DbError> {
     let heard_all = platform.signals.listening_for() >= ROUTER_ABSENT;
     let absent = if heard_all { ROUTER_ABSENT } else { ROUTER_FORGOTTEN };
-    db::routing::list_routers(db, absent.as_secs_f64()).await
+    let mut routers = db::routing::list_routers(db, absent.as_secs_f64()).await?;
+    if platform.options.is_entered_by_the_cluster() && !routers.iter().any(|router| router.id == CLUSTER) {
+        // Nobody has told it of any table for a while.
+        routers.push(Router { id: CLUSTER.to_owned(), version: 0, draining: Vec::new() });
+    }
+    Ok(routers)
 }
 
 fn rollout(deployment: &Deployment, routers: &[Router]) -> Rollout {

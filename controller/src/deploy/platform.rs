@@ -6,7 +6,7 @@ use paas_api::{hold::Hold, login::Login};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{acme::Authority, signals::Signals};
+use super::{acme::Authority, entrances::Way, signals::Signals};
 use crate::{
     domain::{
         autoscale::Pace,
@@ -56,6 +56,8 @@ pub struct Options {
     pub drain_limit: Duration,
     /// How apps are scaled by load.
     pub autoscale: Pace,
+    /// Who brings visitors to apps on a cluster; without one, our routers do.
+    pub way: Option<Way>,
     /// Where certificates come from, if the platform fetches any.
     pub authority: Option<Authority>,
     /// Who is told of deployments that have ended.
@@ -89,6 +91,11 @@ impl Options {
             }
         };
         registry::credentials(info, image).or_else(own)
+    }
+
+    /// Whether visitors come by what the cluster is told, and not through our routers.
+    pub fn is_entered_by_the_cluster(&self) -> bool {
+        self.way.is_some_and(|way| way.entry.is_the_clusters())
     }
 
     /// The host name that a domain of the ledger means: one without a dot is a subdomain of the platform.

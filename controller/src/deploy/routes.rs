@@ -104,6 +104,23 @@ impl Published {
         Ok(table)
     }
 
+    /// How visitors come to each app, without the addresses of processes, and the certificates of all: what the table says,
+    /// for others who bring visitors.
+    pub(super) async fn routes(
+        &self,
+        platform: &Platform,
+        snapshot: &mut PgConnection,
+    ) -> Result<(HashMap<Uuid, Route>, Certificates), DbError> {
+        let certificates = self.certificates(platform, snapshot).await?;
+        let mut routes = HashMap::new();
+        for app in db::routing::list(snapshot).await? {
+            let (addresses, types) = (Vec::new(), Vec::new());
+            let app = AppRoute { addresses, types, ..app };
+            routes.insert(app.app, route(platform, &app, &[])?);
+        }
+        Ok((routes, certificates))
+    }
+
     /// The certificates of the table. Only those that were not in the last one are read and opened.
     async fn certificates(&self, platform: &Platform, db: &mut PgConnection) -> Result<Certificates, DbError> {
         let shown = db::routing::list_certificates(db).await?;
@@ -231,6 +248,7 @@ fn routes(platform: &Platform, apps: &[AppRoute], services: &[Routed]) -> Result
     apps.iter().map(|app| Ok((app.app, Arc::new(route(platform, app, services(app))?)))).collect()
 }
 
+/// How visitors come to an app.
 fn route(platform: &Platform, app: &AppRoute, services: &[&Routed]) -> Result<Route, DbError> {
     Ok(Route {
         hosts: app.domains.iter().filter_map(|domain| platform.options.host(domain).parse().ok()).collect(),

@@ -31,6 +31,11 @@ pub(super) fn routes(routes: Routes) -> Routes {
 const NO_AUTHORITY: &str =
     "This platform fetches no certificates: its operator has not chosen an authority (--acme-directory).";
 
+/// The same where an authority's questions would not come to us.
+const NOT_HERE: &str = "This platform fetches no certificates: visitors come by the cluster's own Ingress controller \
+    (--kubernetes-routing), and so would an authority's questions. Have cert-manager fetch them: annotate the app's Ingress, \
+    such as cert-manager.io/cluster-issuer=NAME, and give it a tls section with a Secret's name; or add one with certs:add.";
+
 async fn current(api: &Api, access: &AppAccess) -> Answer<Tls> {
     let stored = tls::get(api.platform(), access.app.id).await?;
     let problems = if stored.tls.certs_auto_enabled {
@@ -59,8 +64,12 @@ async fn change(access: AppAccess, State(api): State<Api>, mut fields: Fields) -
     let https_enforced = boolean(&mut fields, "https_enforced");
     let certs_auto_enabled = boolean(&mut fields, "certs_auto_enabled");
     let hsts = hsts(&mut fields);
-    if certs_auto_enabled == Some(true) && api.options().authority.is_none() {
-        fields.refuse("certs_auto_enabled", NO_AUTHORITY);
+    if certs_auto_enabled == Some(true) {
+        if api.options().is_entered_by_the_cluster() {
+            fields.refuse("certs_auto_enabled", NOT_HERE);
+        } else if api.options().authority.is_none() {
+            fields.refuse("certs_auto_enabled", NO_AUTHORITY);
+        }
     }
     fields.check()?;
     let changed = |before: db::tls::Tls| db::tls::Tls {

@@ -31,6 +31,7 @@ use crate::domain::{
 
 mod connect;
 pub mod docker;
+pub mod entrance;
 pub mod fake;
 mod follow;
 pub mod kubernetes;
@@ -38,6 +39,7 @@ mod newest;
 mod reference;
 
 pub use self::connect::{Kind, Settings, connect};
+use self::entrance::{Entrance, Told};
 
 /// An app, as schedulers know it: the id is what counts, the name makes things readable for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -329,6 +331,14 @@ pub trait Scheduler: Send + Sync + 'static {
     async fn amiss(&self, app: Uuid) -> Result<Vec<(ProcessType, ReleaseVersion)>, SchedulerError> {
         let _ = app;
         Ok(Vec::new())
+    }
+
+    /// Makes it so that an app is found that way by its own processes and, where the engine brings visitors, by them. Doing
+    /// it again changes nothing and puts right what others have changed. An engine whose processes are found by the routing
+    /// table alone has nothing to do.
+    async fn publish(&self, entrance: &Entrance) -> Result<Told, SchedulerError> {
+        let _ = entrance;
+        Ok(Told::default())
     }
 
     /// Every app of this installation of which anything exists: what the ledger does not know among them is an orphan.

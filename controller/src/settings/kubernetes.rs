@@ -1,11 +1,14 @@
 //! How a cluster is used.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
 use super::Problems;
-use crate::scheduler::kubernetes::{Account, Settings};
+use crate::scheduler::{
+    entrance::Entry,
+    kubernetes::{Account, Settings},
+};
 
 /// Longest beginning of a namespace's name; the rest is the app's.
 const LONGEST_PREFIX: usize = 40;
@@ -31,9 +34,25 @@ pub(super) struct Arguments {
     /// The platform's own account, as `namespace:name`.
     #[arg(long, env = "PAAS_KUBERNETES_ACCOUNT")]
     kubernetes_account: Option<String>,
+    /// Who brings visitors to apps: `router`, our own; `ingress`, the cluster's Ingress controller, by Ingress objects that
+    /// the controller keeps; `none`, whatever you make of the apps' Services.
+    #[arg(long, env = "PAAS_KUBERNETES_ROUTING", default_value = "router", value_name = "HOW")]
+    kubernetes_routing: String,
+    /// Class of apps' Ingresses; the cluster's default one when empty.
+    #[arg(long, env = "PAAS_KUBERNETES_INGRESS_CLASS")]
+    kubernetes_ingress_class: Option<String>,
+    /// Seconds that a process goes on running after visitors are sent to others, until every Ingress controller knows.
+    /// Without our routers nobody tells whether it has visitors still.
+    #[arg(long, env = "PAAS_KUBERNETES_LEAVE_SECONDS", default_value_t = 10)]
+    kubernetes_leave_seconds: u64,
 }
 
 impl Arguments {
+    /// How long a process goes on running after visitors are sent to others by the cluster.
+    pub(super) fn leave(&self) -> Duration {
+        Duration::from_secs(self.kubernetes_leave_seconds)
+    }
+
     /// The settings; what is wrong with them is noted.
     pub(super) fn check(self, problems: &mut Problems) -> Option<Settings> {
         let prefix = self.kubernetes_namespace_prefix;
@@ -60,8 +79,37 @@ impl Arguments {
             }
             (Some(_), None) => return problems.there("kubernetes-account", "PAAS_KUBERNETES_ACCOUNT", None),
         };
+        let Ok(entry) = Entry::from_str(&self.kubernetes_routing, false) else {
+            let given = &self.kubernetes_routing;
+            problems.0.push(format!("--kubernetes-routing is {given:?}, which is not router, ingress or none"));
+            return None;
+        };
+        let ingress_class = self.kubernetes_ingress_class.filter(|class| !class.is_empty());
+        if ingress_class.as_ref().is_some_and(|class| !is_object_name(class)) {
+            problems.0.push(format!(
+                "--kubernetes-ingress-class is {:?}, which is no name of an IngressClass",
+                ingress_class.unwrap_or_default()
+            ));
+            return None;
+        }
         let plain = self.kubernetes_plain_registries.into_iter().map(|host| host.trim().to_owned());
         let plain_registries = plain.filter(|host| !host.is_empty()).collect();
-        Some(Settings { kubeconfig: self.kubeconfig, namespace_prefix: prefix, plain_registries, role })
+        Some(Settings {
+            kubeconfig: self.kubeconfig,
+            namespace_prefix: prefix,
+            plain_registries,
+            role,
+            entry,
+            ingress_class,
+        })
     }
+}
+
+/// Whether an object of a cluster may have that name (RFC 1123).
+fn is_object_name(name: &str) -> bool {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 253
+        && name.starts_with(edge)
+        && name.ends_with(edge)
+        && name.chars().all(|c| edge(c) || c == '-' || c == '.')
 }

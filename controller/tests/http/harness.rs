@@ -189,6 +189,7 @@ impl World {
             deploy_hooks: DeployHooks::default(),
             registry: "127.0.0.1:5000".into(),
             registry_auth_file: None,
+            way: None,
         };
         tune(&mut options);
         let platform = Platform {

@@ -10,6 +10,8 @@ use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _};
 /// Statements that may read a whole table, by how they begin, and why.
 const MAY_READ_ALL: &[(&str, &str)] = &[
     ("SELECT a.id AS app, d.domains AS", "the routing table is of all apps"),
+    ("SELECT a.id AS app, a.name AS", "what a cluster is told is of all apps"),
+    ("SELECT i.address AS", "processes that visitors may come to still, among all that run"),
     ("SELECT DISTINCT key_id FROM", "once, at the start: with which keys anything is sealed"),
     ("SELECT key_id AS \"key_id!\" FROM acme_accounts", "once, at the start"),
     ("DELETE FROM route_changes", "once, at the start"),

@@ -13,7 +13,10 @@ use std::{
     },
 };
 
-use paas_controller::scheduler::kubernetes::{KubernetesScheduler, Settings};
+use paas_controller::scheduler::{
+    entrance::Entry,
+    kubernetes::{KubernetesScheduler, Settings},
+};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -59,16 +62,38 @@ impl Cluster {
 
     /// A controller's scheduler.
     pub(crate) async fn controller(&self, installation: &str) -> Arc<KubernetesScheduler> {
-        self.controller_by(&self.kubeconfig, installation).await
+        self.made(&self.kubeconfig, installation, Entry::Router, None).await
     }
 
     /// One that takes another way to the cluster.
     pub(crate) async fn controller_by(&self, kubeconfig: &Path, installation: &str) -> Arc<KubernetesScheduler> {
+        self.made(kubeconfig, installation, Entry::Router, None).await
+    }
+
+    /// That of one under which visitors come in this way.
+    pub(crate) async fn controller_of(
+        &self,
+        installation: &str,
+        entry: Entry,
+        class: Option<&str>,
+    ) -> Arc<KubernetesScheduler> {
+        self.made(&self.kubeconfig, installation, entry, class).await
+    }
+
+    async fn made(
+        &self,
+        kubeconfig: &Path,
+        installation: &str,
+        entry: Entry,
+        class: Option<&str>,
+    ) -> Arc<KubernetesScheduler> {
         let settings = Settings {
             kubeconfig: Some(kubeconfig.to_path_buf()),
             namespace_prefix: self.prefix.clone(),
             plain_registries: Vec::new(),
             role: None,
+            entry,
+            ingress_class: class.map(str::to_owned),
         };
         Arc::new(KubernetesScheduler::new(settings, installation).await.unwrap())
     }

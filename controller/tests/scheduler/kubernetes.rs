@@ -25,21 +25,21 @@ macro_rules! bench {
     };
 }
 
-fn cluster(bench: &Bench) -> &Cluster {
+pub(crate) fn cluster(bench: &Bench) -> &Cluster {
     bench.cluster.as_ref().expect("it is one of a cluster")
 }
 
 /// The app's namespace.
-fn namespace(bench: &Bench) -> String {
+pub(crate) fn namespace(bench: &Bench) -> String {
     format!("{}{}", cluster(bench).prefix, bench.app.name)
 }
 
-fn kubectl(bench: &Bench, arguments: &[&str]) -> String {
+pub(crate) fn kubectl(bench: &Bench, arguments: &[&str]) -> String {
     let namespace = namespace(bench);
     cluster(bench).kubectl(&[&["--namespace", &namespace], arguments].concat())
 }
 
-fn get(bench: &Bench, arguments: &[&str]) -> Value {
+pub(crate) fn get(bench: &Bench, arguments: &[&str]) -> Value {
     let told = kubectl(bench, &[&["get", "--output", "json"], arguments].concat());
     serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"))
 }

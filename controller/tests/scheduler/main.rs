@@ -12,6 +12,7 @@ mod bench;
 mod cluster;
 mod contract;
 mod docker;
+mod entrance;
 mod gateway;
 mod image;
 mod kubernetes;

@@ -10,6 +10,7 @@ use paas_controller::{
     domain::registry::Credentials,
     scheduler::{
         Scheduler, SchedulerError,
+        entrance::Entry,
         kubernetes::{KubernetesScheduler, Settings},
     },
 };
@@ -35,6 +36,8 @@ async fn scheduler() -> KubernetesScheduler {
         namespace_prefix: "test-".to_owned(),
         plain_registries: Vec::new(),
         role: None,
+        entry: Entry::Router,
+        ingress_class: None,
     };
     KubernetesScheduler::new(settings, "test").await.unwrap()
 }

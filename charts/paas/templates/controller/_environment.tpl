@@ -40,6 +40,12 @@
   value: {{ .Values.kubernetes.scheduler }}
 - name: PAAS_KUBERNETES_NAMESPACE_PREFIX
   value: {{ .Values.kubernetes.namespacePrefix | quote }}
+- name: PAAS_KUBERNETES_ROUTING
+  value: {{ .Values.routing }}
+{{- with .Values.ingressClass }}
+- name: PAAS_KUBERNETES_INGRESS_CLASS
+  value: {{ . | quote }}
+{{- end }}
 {{- if not .Values.kubernetes.clusterWideRole }}
 - name: PAAS_KUBERNETES_ROLE
   value: {{ include "paas.clusterName" . }}-apps

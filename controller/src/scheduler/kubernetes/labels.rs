@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{domain::instance::InstanceName, scheduler::AppKey};
 
-/// Who answers for an object, in Kubernetes' own word.
+/// Who answers for an object, in Kubernetes' own word. Services select pods by it, too: one that is on its way out loses it.
 pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Who applies it: the one field manager.
 pub(super) const MANAGER: &str = "paas-controller";
@@ -28,6 +28,10 @@ pub(super) const APP_NAME: &str = "paas.app-name";
 pub(super) const PROCESS_TYPE: &str = "paas.type";
 /// Number of the release.
 pub(super) const RELEASE: &str = "paas.release";
+/// What an object of an app is for, of those that come and go with how the app is found.
+pub(super) const PART: &str = "paas.part";
+/// Annotation of such an object: a digest of what was asked for.
+pub(super) const DIGEST: &str = "paas.digest";
 /// On a one-off's pod: `attended` or `detached`.
 pub(super) const ONE_OFF: &str = "paas.one-off";
 /// Annotation of a pod: the instance that it is.

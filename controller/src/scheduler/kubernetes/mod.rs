@@ -13,6 +13,7 @@
 //! | `objects` | the objects as they are applied |
 //! | `namespaces` | the app's namespace and what is always in it |
 //! | `instances` | groups as deployments, pods as instances |
+//! | `entrance` | how an app is found: Services, Ingresses, certificates |
 //! | `pods`, `events` | who is ready, who is in trouble, who is started again |
 //! | `one_off`, `place` | one-off processes and their pods |
 //! | `attended`, `speaker`, `remote` | processes that somebody takes part in |
@@ -24,6 +25,7 @@ mod attended;
 mod cache;
 mod client;
 mod collect;
+mod entrance;
 mod events;
 mod image;
 mod instances;
@@ -45,7 +47,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -53,8 +55,8 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream::BoxStream};
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Namespace, Node, Pod},
-    networking::v1::NetworkPolicy,
+    core::v1::{Namespace, Node, Pod, Service},
+    networking::v1::{Ingress, IngressClass, NetworkPolicy},
 };
 use kube::{Api, Client, ResourceExt as _, api::ListParams, runtime::watcher};
 use paas_api::{ProcessType, ReleaseVersion};
@@ -73,6 +75,7 @@ use self::{
 use super::{
     AppKey, Attached, Ends, Group, Image, Incident, LogLine, LogQuery, Observed, ObservedOneOff, OneOff,
     STABILITY_WINDOW, Scheduler, SchedulerError, Usage,
+    entrance::{Entrance, Entry, Told},
 };
 use crate::domain::{instance::InstanceName, registry::Credentials, tags::Labels};
 
@@ -95,6 +98,10 @@ pub struct Settings {
     /// A `ClusterRole` that the platform binds to itself in every app's namespace, and the account that it has, as
     /// `namespace:name`; without it, it is supposed to have all rights that it needs everywhere.
     pub role: Option<(String, Account)>,
+    /// Who brings visitors to the processes.
+    pub entry: Entry,
+    /// The class of apps' Ingresses; the cluster's default where none is named.
+    pub ingress_class: Option<String>,
 }
 
 impl Settings {
@@ -127,6 +134,11 @@ struct Shared {
     deployments: Cache<Deployment>,
     namespaces: Cache<Namespace>,
     policies: Cache<NetworkPolicy>,
+    services: Cache<Service>,
+    ingresses: Cache<Ingress>,
+    /// The classes of Ingresses that there are, and when they were asked for.
+    classes: tokio::sync::Mutex<Option<(Instant, Vec<IngressClass>)>>,
+    looked: entrance::Looked,
     troubles: Troubles,
     ensured: Ensured,
     /// Generations of deployments as we have applied them, by uid.
@@ -214,6 +226,13 @@ impl Shared {
         for policy in self.policies.of_app(app).await.unwrap_or_default() {
             self.policies.forget(&policy);
         }
+        for service in self.services.of_app(app).await.unwrap_or_default() {
+            self.services.forget(&service);
+        }
+        for ingress in self.ingresses.of_app(app).await.unwrap_or_default() {
+            self.ingresses.forget(&ingress);
+        }
+        self.looked.forget(app);
     }
 }
 
@@ -231,6 +250,10 @@ impl KubernetesScheduler {
             deployments: Cache::default(),
             namespaces: Cache::default(),
             policies: Cache::default(),
+            services: Cache::default(),
+            ingresses: Cache::default(),
+            classes: tokio::sync::Mutex::default(),
+            looked: entrance::Looked::default(),
             troubles: Troubles::default(),
             ensured: Ensured::default(),
             applied: Mutex::default(),
@@ -272,6 +295,8 @@ fn watch(shared: &Arc<Shared>) {
     });
     keep!(namespaces, |_: &Shared, _: &Namespace| {});
     keep!(policies, |_: &Shared, _: &NetworkPolicy| {});
+    keep!(services, |_: &Shared, _: &Service| {});
+    keep!(ingresses, |_: &Shared, _: &Ingress| {});
 }
 
 #[async_trait]
@@ -286,6 +311,10 @@ impl Scheduler for KubernetesScheduler {
 
     async fn amiss(&self, app: Uuid) -> Result<Vec<(ProcessType, ReleaseVersion)>, SchedulerError> {
         instances::amiss(&self.shared, app).await
+    }
+
+    async fn publish(&self, entrance: &Entrance) -> Result<Told, SchedulerError> {
+        entrance::publish(&self.shared, entrance).await
     }
 
     async fn apps(&self) -> Result<Vec<Uuid>, SchedulerError> {
