@@ -8,12 +8,16 @@ use crate::helm::{Cluster, call, chart, cluster};
 scenarios!(the_controller_can_do_what_it_must_and_no_more);
 
 /// What it may do everywhere, as `verb resource`.
-const EVERYWHERE: [(&str, &[&str]); 8] = [
+const EVERYWHERE: [(&str, &[&str]); 12] = [
     ("namespaces", &["get", "list", "watch", "create", "patch", "delete"]),
     ("nodes", &["get", "list", "watch"]),
     ("pods", &["list", "watch"]),
     ("events", &["list", "watch"]),
+    ("resourcequotas", &["list", "watch"]),
+    ("limitranges", &["list", "watch"]),
     ("deployments.apps", &["list", "watch"]),
+    ("horizontalpodautoscalers.autoscaling", &["list", "watch"]),
+    ("formations.paas.dev", &["list", "watch"]),
     ("networkpolicies.networking.k8s.io", &["list", "watch"]),
     ("rolebindings.rbac.authorization.k8s.io", &["get", "create", "patch", "delete"]),
     ("clusterroles.rbac.authorization.k8s.io", &["bind"]),
@@ -21,19 +25,23 @@ const EVERYWHERE: [(&str, &[&str]); 8] = [
 
 const ALL: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
+const CHANGE: &[&str] = &["get", "create", "patch", "delete"];
+
 /// What it may do in the namespace of an app besides.
-const IN_AN_APP: [(&str, &[&str]); 15] = [
+const IN_AN_APP: [(&str, &[&str]); 17] = [
     ("pods", ALL),
     ("services", ALL),
     ("secrets", ALL),
-    ("resourcequotas", ALL),
-    ("limitranges", ALL),
+    ("resourcequotas", CHANGE),
+    ("limitranges", CHANGE),
     ("pods/log", &["get"]),
     ("pods/exec", &["get", "create"]),
     ("pods/attach", &["get", "create"]),
     ("events", &["list", "watch"]),
     ("deployments.apps", ALL),
-    ("horizontalpodautoscalers.autoscaling", ALL),
+    ("horizontalpodautoscalers.autoscaling", CHANGE),
+    ("formations.paas.dev", CHANGE),
+    ("formations.paas.dev/status", &["patch"]),
     ("poddisruptionbudgets.policy", ALL),
     ("networkpolicies.networking.k8s.io", ALL),
     ("ingresses.networking.k8s.io", ALL),

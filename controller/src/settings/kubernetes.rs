@@ -1,11 +1,11 @@
 //! How a cluster is used.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use clap::Args;
 
 use super::Problems;
-use crate::scheduler::kubernetes::{Account, Settings};
+use crate::scheduler::kubernetes::{Account, BoundsError, Settings};
 
 /// Longest beginning of a namespace's name; the rest is the app's.
 const LONGEST_PREFIX: usize = 40;
@@ -31,6 +31,13 @@ pub(super) struct Arguments {
     /// The platform's own account, as `namespace:name`.
     #[arg(long, env = "PAAS_KUBERNETES_ACCOUNT")]
     kubernetes_account: Option<String>,
+    /// What each app may use in all: the `hard` of a `ResourceQuota`, as JSON, such as {"limits.memory": "4Gi", "pods": 20}.
+    #[arg(long, env = "PAAS_KUBERNETES_QUOTA")]
+    kubernetes_quota: Option<String>,
+    /// What a process may use, and what it gets that does not say: the `limits` of a `LimitRange`, as JSON, such as
+    /// [{"type": "Container", "defaultRequest": {"memory": "64Mi"}}].
+    #[arg(long, env = "PAAS_KUBERNETES_LIMIT_RANGE")]
+    kubernetes_limit_range: Option<String>,
 }
 
 impl Arguments {
@@ -60,8 +67,35 @@ impl Arguments {
             }
             (Some(_), None) => return problems.there("kubernetes-account", "PAAS_KUBERNETES_ACCOUNT", None),
         };
+        let quota =
+            read(problems, "--kubernetes-quota", "the `hard` of a ResourceQuota", self.kubernetes_quota.as_deref());
+        let limits = self.kubernetes_limit_range.as_deref();
+        let limit_range = read(problems, "--kubernetes-limit-range", "the `limits` of a LimitRange", limits);
         let plain = self.kubernetes_plain_registries.into_iter().map(|host| host.trim().to_owned());
         let plain_registries = plain.filter(|host| !host.is_empty()).collect();
-        Some(Settings { kubeconfig: self.kubeconfig, namespace_prefix: prefix, plain_registries, role })
+        Some(Settings {
+            kubeconfig: self.kubeconfig,
+            namespace_prefix: prefix,
+            plain_registries,
+            role,
+            quota,
+            limit_range,
+        })
+    }
+}
+
+/// What a text says, if there is one; what is wrong with it is noted.
+fn read<T: FromStr<Err = BoundsError>>(
+    problems: &mut Problems,
+    name: &str,
+    what: &str,
+    text: Option<&str>,
+) -> Option<T> {
+    match text.filter(|text| !text.trim().is_empty())?.parse() {
+        Ok(read) => Some(read),
+        Err(error) => {
+            problems.0.push(format!("{name} is not {what} as JSON: {error}"));
+            None
+        }
     }
 }

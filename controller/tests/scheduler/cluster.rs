@@ -57,13 +57,32 @@ impl Cluster {
         Some(Self { kubeconfig: kubeconfig.into(), prefix, images, _turn: turn })
     }
 
+    /// Sees to it that the cluster knows what its autoscalers act on.
+    pub(crate) fn knows_formations(&self) {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/paas/files/formations.yaml");
+        let applied = self.kubectl(&["apply", "--server-side", "--force-conflicts", "--filename", file]);
+        assert!(applied.ends_with("serverside-applied"), "{applied}");
+    }
+
     /// A controller's scheduler.
     pub(crate) async fn controller(&self, installation: &str) -> Arc<KubernetesScheduler> {
+        self.controller_with(installation, None, None).await
+    }
+
+    /// One that bounds what apps may use.
+    pub(crate) async fn controller_with(
+        &self,
+        installation: &str,
+        quota: Option<&str>,
+        limit_range: Option<&str>,
+    ) -> Arc<KubernetesScheduler> {
         let settings = Settings {
             kubeconfig: Some(self.kubeconfig.clone()),
             namespace_prefix: self.prefix.clone(),
             plain_registries: Vec::new(),
             role: None,
+            quota: quota.map(|text| text.parse().unwrap()),
+            limit_range: limit_range.map(|text| text.parse().unwrap()),
         };
         Arc::new(KubernetesScheduler::new(settings, installation).await.unwrap())
     }

@@ -18,34 +18,36 @@ use crate::{
 /// A bench on the cluster; without one, the test that asks is not run, and that has been told.
 macro_rules! bench {
     () => {
-        match Bench::kubernetes().await {
+        match $crate::bench::Bench::kubernetes().await {
             Some(bench) => bench,
             None => return,
         }
     };
 }
 
-fn cluster(bench: &Bench) -> &Cluster {
+pub(crate) use bench;
+
+pub(crate) fn cluster(bench: &Bench) -> &Cluster {
     bench.cluster.as_ref().expect("it is one of a cluster")
 }
 
 /// The app's namespace.
-fn namespace(bench: &Bench) -> String {
+pub(crate) fn namespace(bench: &Bench) -> String {
     format!("{}{}", cluster(bench).prefix, bench.app.name)
 }
 
-fn kubectl(bench: &Bench, arguments: &[&str]) -> String {
+pub(crate) fn kubectl(bench: &Bench, arguments: &[&str]) -> String {
     let namespace = namespace(bench);
     cluster(bench).kubectl(&[&["--namespace", &namespace], arguments].concat())
 }
 
-fn get(bench: &Bench, arguments: &[&str]) -> Value {
+pub(crate) fn get(bench: &Bench, arguments: &[&str]) -> Value {
     let told = kubectl(bench, &[&["get", "--output", "json"], arguments].concat());
     serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"))
 }
 
 /// Has the group applied again for as long as the scheduler finds it amiss, as the reconciler does.
-async fn put_right(bench: &Bench, group: &Group) {
+pub(crate) async fn put_right(bench: &Bench, group: &Group) {
     let amiss = (group.process_type.clone(), group.release);
     if bench.scheduler.amiss(bench.app.id).await.unwrap().contains(&amiss) {
         bench.scheduler.apply(group).await.unwrap();

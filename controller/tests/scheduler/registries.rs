@@ -34,6 +34,8 @@ async fn scheduler() -> KubernetesScheduler {
         kubeconfig: Some(file),
         namespace_prefix: "test-".to_owned(),
         plain_registries: Vec::new(),
+        quota: None,
+        limit_range: None,
         role: None,
     };
     KubernetesScheduler::new(settings, "test").await.unwrap()

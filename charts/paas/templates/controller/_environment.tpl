@@ -40,6 +40,14 @@
   value: {{ .Values.kubernetes.scheduler }}
 - name: PAAS_KUBERNETES_NAMESPACE_PREFIX
   value: {{ .Values.kubernetes.namespacePrefix | quote }}
+{{- with .Values.apps.quota }}
+- name: PAAS_KUBERNETES_QUOTA
+  value: {{ toJson . | quote }}
+{{- end }}
+{{- with .Values.apps.limitRange }}
+- name: PAAS_KUBERNETES_LIMIT_RANGE
+  value: {{ toJson . | quote }}
+{{- end }}
 {{- if not .Values.kubernetes.clusterWideRole }}
 - name: PAAS_KUBERNETES_ROLE
   value: {{ include "paas.clusterName" . }}-apps
