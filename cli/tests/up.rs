@@ -198,10 +198,9 @@ async fn a_second_signal_kills_what_does_not_stop() {
     platform.signal(Signal::SIGINT);
     until("it is stopping", async || platform.log().contains("stopping")).await;
     assert!(runs(builder));
-    let asked = Instant::now();
     platform.signal(Signal::SIGINT);
     assert!(platform.ended().await.success());
-    assert!(asked.elapsed() < Duration::from_secs(10), "took {:?}", asked.elapsed());
+    assert!(!platform.log().contains("did not stop in"), "its grace period was waited for: {}", platform.log());
     assert!(!runs(builder));
 }
 

@@ -1,12 +1,6 @@
 //! The controller's settings: flags, each with an environment variable. Everything that is wrong with them is told at once.
 
-use std::{
-    fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Parser, ValueEnum as _};
 use paas_api::Secret;
@@ -16,12 +10,14 @@ use url::Url;
 mod acme;
 mod deploy_hooks;
 mod kubernetes;
+mod problems;
 
 pub use deploy_hooks::{DeployHooks, HookUrl};
+use problems::Problems;
 
 use crate::{
     deploy::acme::Authority,
-    domain::autoscale::Pace,
+    domain::{autoscale::Pace, network::Network},
     scheduler::{Kind as SchedulerKind, docker::SubnetPool, kubernetes::Settings as KubernetesSettings},
 };
 
@@ -207,68 +203,6 @@ pub struct Settings {
 #[error("{}", .0.join("; "))]
 pub struct SettingsError(pub Vec<String>);
 
-/// Takes notes of what is wrong.
-#[derive(Default)]
-struct Problems(Vec<String>);
-
-impl Problems {
-    fn parse<T: FromStr>(&mut self, flag: &str, text: &str, wanted: &str) -> Option<T> {
-        let parsed = text.parse().ok();
-        if parsed.is_none() {
-            self.0.push(format!("--{flag} is {text:?}, which is not {wanted}"));
-        }
-        parsed
-    }
-
-    fn there<T>(&mut self, flag: &str, variable: &str, value: Option<T>) -> Option<T> {
-        if value.is_none() {
-            self.0.push(format!("--{flag} (or {variable}) is missing"));
-        }
-        value
-    }
-
-    fn file(&mut self, flag: &str, path: &Path) -> Option<Secret> {
-        match fs::read_to_string(path) {
-            Ok(text) if text.trim().is_empty() => {
-                self.0.push(format!("--{flag}: the file {} is empty", path.display()));
-            }
-            Ok(text) => return Some(text.trim().into()),
-            Err(error) => self.0.push(format!("--{flag}: cannot read {}: {error}", path.display())),
-        }
-        None
-    }
-
-    fn key(&mut self, flag: &str, variable: &str, path: Option<&Path>) -> Option<Secret> {
-        let key = self.there(flag, variable, path).and_then(|path| self.file(flag, path))?;
-        if key.expose().len() < SHORTEST_KEY {
-            self.0.push(format!("--{flag}: the key is shorter than {SHORTEST_KEY} characters"));
-        }
-        Some(key)
-    }
-
-    fn database(&mut self, url: Option<Secret>, file: Option<&Path>) -> Option<PgConnectOptions> {
-        let url = match (url, file) {
-            (Some(_), Some(_)) => {
-                self.0.push("--database-url and --database-url-file are both given; give one".to_owned());
-                return None;
-            }
-            (Some(url), None) => url,
-            (None, Some(file)) => self.file("database-url-file", file)?,
-            (None, None) => return self.there("database-url", "PAAS_DATABASE_URL", None),
-        };
-        // The URL may hold a password: nothing of it is told.
-        let known = ["postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme));
-        let options = url.expose().parse().ok().filter(|_| known);
-        if options.is_none() {
-            self.0.push("--database-url is not postgres://user@host/database".to_owned());
-        }
-        options
-    }
-}
-
-/// Shortest key of the builder or the routers.
-const SHORTEST_KEY: usize = 16;
-
 impl Arguments {
     /// The settings, or all that is wrong with them.
     pub fn check(self) -> Result<Settings, SettingsError> {
@@ -398,54 +332,10 @@ impl FromStr for Migrate {
     }
 }
 
-/// An address, or all that share its first bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// `127.0.0.0/8`.
-    pub const LOOPBACK_V4: Self = Self { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), prefix: 8 };
-    /// `::1`.
-    pub const LOOPBACK_V6: Self = Self { address: IpAddr::V6(Ipv6Addr::LOCALHOST), prefix: 128 };
-
-    /// Whether an address is one of it.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
-                (network.to_bits() ^ address.to_bits()) & mask == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
-                (network.to_bits() ^ address.to_bits()) & mask == 0
-            }
-            _ => false,
-        }
-    }
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-impl FromStr for Network {
-    type Err = ();
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        let address: IpAddr = address.parse().map_err(|_| ())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Ok(most), str::parse).map_err(|_| ())?;
-        if prefix <= most { Ok(Self { address, prefix }) } else { Err(()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn check(flags: &[&str]) -> Result<Settings, SettingsError> {
@@ -498,26 +388,5 @@ mod tests {
         let (empty, short) = (file("empty", "\n"), file("short", "x"));
         assert!(check(&[&flags[..2], &["--builder-key-file", &empty], &flags[4..]].concat()).is_err());
         assert!(check(&[&flags[..2], &["--builder-key-file", &short], &flags[4..]].concat()).is_err());
-    }
-
-    #[test]
-    fn networks_hold_what_they_should() {
-        for (network, address, inside) in [
-            ("127.0.0.0/8", "127.9.9.9", true),
-            ("127.0.0.0/8", "128.0.0.1", false),
-            ("127.0.0.0/8", "::ffff:127.0.0.1", true),
-            ("0.0.0.0/0", "203.0.113.1", true),
-            ("10.1.2.3", "10.1.2.3", true),
-            ("10.1.2.3", "10.1.2.4", false),
-            ("::1", "::1", true),
-            ("fd00::/8", "fd12::1", true),
-            ("::/0", "10.0.0.1", false),
-        ] {
-            let network: Network = network.parse().unwrap();
-            assert_eq!(network.contains(address.parse().unwrap()), inside, "{network} {address}");
-        }
-        for bad in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1"] {
-            assert!(bad.parse::<Network>().is_err(), "{bad}");
-        }
     }
 }

@@ -172,7 +172,7 @@ async fn web_and_worker_run_side_by_side() -> anyhow::Result<()> {
     ensure!(listed.contains("--- web:") && !listed.contains("--- worker:"), "{listed}");
     let scaled = succeed(&app.paas(&["ps:scale", "web=2", "worker=1"])?)?;
     ensure!(ready(&scaled, "v2") == 3 && scaled.contains("--- worker:"), "{scaled}");
-    eventually("the worker's line is in the log", Duration::from_secs(10), async || {
+    eventually("the worker's line is in the log", Duration::from_secs(60), async || {
         let logs = succeed(&app.paas(&["logs"])?)?;
         Ok(logs.contains(&format!("worker of v2 for {}", app.name)).then_some(()))
     })
@@ -184,7 +184,7 @@ async fn web_and_worker_run_side_by_side() -> anyhow::Result<()> {
     app.repository.commit("no worker")?;
     let push = app.repository.push(&user, &["deis", "main"])?;
     ensure!(push.is_success(), "{}", push.text);
-    eventually("the worker is gone", Duration::from_secs(30), async || {
+    eventually("the worker is gone", Duration::from_secs(60), async || {
         let listed = succeed(&app.paas(&["ps"])?)?;
         Ok((ready(&listed, "v3") == 2 && !listed.contains("--- worker:")).then_some(()))
     })
@@ -199,7 +199,7 @@ async fn logs_are_shown_and_followed() -> anyhow::Result<()> {
     let app = user.create_app()?;
     says(&succeed(&app.paas(&["logs"])?)?, &[&format!("{} created initial release", user.name)])?;
     app.deploy_sample("one")?;
-    let logs = eventually("the app's first line is in the log", Duration::from_secs(10), async || {
+    let logs = eventually("the app's first line is in the log", Duration::from_secs(60), async || {
         let logs = succeed(&app.paas(&["logs"])?)?;
         Ok(logs.contains("sample-app of release v2 starts").then_some(logs))
     })

@@ -61,7 +61,10 @@ pub fn shared() -> anyhow::Result<Arc<Platform>> {
 /// Runs what the command line asks for, then takes down what was shared.
 pub fn run_all(scenarios: Vec<Scenario>) -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // As other tests of cargo's do; the harness knows its own flag only.
+    let threads = || std::env::var("RUST_TEST_THREADS").ok()?.parse().ok();
+    arguments.test_threads = arguments.test_threads.or_else(threads);
     let trials = scenarios
         .into_iter()
         .map(|scenario| {

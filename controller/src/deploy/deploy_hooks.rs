@@ -20,8 +20,11 @@ use url::Host;
 use super::{Platform, signals::Signal};
 use crate::{
     db::{self, DbError, events::Level},
-    domain::deploy_hook::{Delivery, dated_signature, may_tell, pause_after, signature},
-    settings::{HookUrl, Network},
+    domain::{
+        deploy_hook::{Delivery, dated_signature, may_tell, pause_after, signature},
+        network::Network,
+    },
+    settings::HookUrl,
 };
 
 /// How long a receiver may take, from the look-up of its name to the head of its answer; the rest is not read.

@@ -10,7 +10,8 @@ use ring::hmac;
 use url::Url;
 use uuid::Uuid;
 
-use crate::settings::{HookUrl, Network};
+use super::network::Network;
+use crate::settings::HookUrl;
 
 /// How often one receiver is tried.
 pub const MOST_TRIES: u32 = 10;

@@ -13,6 +13,7 @@ pub mod hostname;
 pub mod instance;
 pub mod lifecycle;
 pub mod limits;
+pub mod network;
 pub mod plan;
 pub mod registry;
 pub mod release;

@@ -1,6 +1,6 @@
 //! Settings of an app (contract §1.12): what visitors meet, whatever the release.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use ipnet::IpNet;
 use paas_api::ProcessType;
@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{
     autoscale::{Rule, Rules},
+    network::Network,
     routing::Routing,
 };
 
@@ -197,13 +198,13 @@ fn check_label(name: &str, value: &str) -> Result<(), SettingsError> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     text: String,
-    network: IpNet,
+    network: Network,
 }
 
 impl Address {
     /// All addresses that are meant.
     pub fn network(&self) -> IpNet {
-        self.network
+        self.network.as_net()
     }
 
     /// As it was given.
@@ -225,11 +226,8 @@ impl FromStr for Address {
         if text.len() > LONGEST_ADDRESS {
             return Err(bad());
         }
-        let network = match text.parse::<IpAddr>() {
-            Ok(address) => IpNet::from(address),
-            Err(_) => text.parse::<IpNet>().map_err(|_| bad())?,
-        };
-        Ok(Self { text: text.to_owned(), network: network.trunc() })
+        let network = text.parse().map_err(|_| bad())?;
+        Ok(Self { text: text.to_owned(), network })
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::extract::ConnectInfo;
 use http::{HeaderMap, HeaderName, HeaderValue, header::ORIGIN, request::Parts};
 
-use crate::settings::Network;
+use crate::domain::network::Network;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn behind_of(peer: &str, forwarded: &[&'static str]) -> Option<String> {
-        let proxies = [Network::LOOPBACK_V4, "10.0.0.0/8".parse().unwrap()];
+        let proxies = ["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
         let mut headers = HeaderMap::new();
         for value in forwarded {
             headers.append(FORWARDED_FOR, HeaderValue::from_static(value));

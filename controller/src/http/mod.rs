@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     deploy::{Options, Platform, routes::Published},
-    settings::{Network, Registration},
+    domain::network::Network,
+    settings::Registration,
 };
 
 pub mod access;

@@ -32,8 +32,10 @@ use crate::domain::{
 mod connect;
 pub mod docker;
 pub mod fake;
+mod follow;
 pub mod kubernetes;
 mod newest;
+mod reference;
 
 pub use self::connect::{Kind, Settings, connect};
 

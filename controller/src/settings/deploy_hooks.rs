@@ -7,7 +7,8 @@ use paas_api::Secret;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::{Network, Problems};
+use super::Problems;
+use crate::domain::network::Network;
 
 /// Most receivers.
 const MOST_URLS: usize = 20;

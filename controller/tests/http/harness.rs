@@ -17,7 +17,7 @@ use paas_controller::{
     journal::Journal,
     scheduler::fake::FakeScheduler,
     seal::Seal,
-    settings::{DeployHooks, Network, Registration},
+    settings::{DeployHooks, Registration},
 };
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -202,7 +202,7 @@ impl World {
         let rules = Rules {
             registration,
             setup_token: SETUP_TOKEN.into(),
-            trusted_proxies: vec![Network::LOOPBACK_V4, Network::LOOPBACK_V6],
+            trusted_proxies: vec!["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
             builder_key: BUILDER_KEY.into(),
             router_token: ROUTER_TOKEN.into(),
         };

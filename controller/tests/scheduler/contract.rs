@@ -118,15 +118,15 @@ async fn what_is_not_named_any_more_is_stopped(bench: Bench) {
 }
 
 async fn a_process_that_ignores_sigterm_is_killed_after_its_grace_period(bench: Bench) {
-    const GRACE: Duration = Duration::from_secs(5);
+    const GRACE: Duration = Duration::from_secs(10);
     let stubborn = Template { grace: GRACE, ..bench.worker(&IGNORE_SIGTERM) };
     let mut group = bench.group(1, stubborn);
     bench.run(&group).await;
     let name = group.instances.pop().unwrap();
     let told = Instant::now();
     bench.scheduler.apply(&group).await.unwrap();
-    assert!(told.elapsed() < GRACE, "the grace period is not waited for");
-    assert_eq!(bench.observe().await[&name].phase, Phase::Stopping);
+    let seen = bench.observe().await.remove(&name).expect("the grace period is not waited for");
+    assert_eq!(seen.phase, Phase::Stopping);
     until("every controller sees it", || async {
         let seen = observe(&*bench.second, bench.app.id).await.remove(&name).expect("it has its grace period");
         (seen.phase == Phase::Stopping).then_some(())
@@ -136,13 +136,11 @@ async fn a_process_that_ignores_sigterm_is_killed_after_its_grace_period(bench: 
     assert!(told.elapsed() >= GRACE, "it had its grace period");
 
     // One that obeys does not wait for the end of its own.
-    let mut group = bench.group(1, bench.worker(&WORK));
+    let mut group = bench.group(1, Template { grace: 3 * DEADLINE, ..bench.worker(&WORK) });
     bench.run(&group).await;
-    let told = Instant::now();
     let name = group.instances.pop().unwrap();
     bench.scheduler.apply(&group).await.unwrap();
     bench.gone(&name).await;
-    assert!(told.elapsed() < group.template.grace);
 }
 
 async fn a_process_with_a_port_is_ready_once_it_accepts(bench: Bench) {

@@ -98,7 +98,7 @@ async fn a_missing_postgres() -> anyhow::Result<()> {
     veteran.serves().await?;
 
     postgres.give_back()?;
-    eventually("the controller is ready again", Duration::from_secs(20), async || {
+    eventually("the controller is ready again", Duration::from_secs(60), async || {
         Ok(app.paas(&["ps"])?.status.success().then_some(()))
     })
     .await?;

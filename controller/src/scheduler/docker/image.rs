@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::registry::Credentials,
-    scheduler::{Image, SchedulerError},
+    scheduler::{Image, SchedulerError, reference::without_version},
 };
 
 /// Shells that can run a line of a Procfile, the preferred one first.
@@ -91,18 +91,9 @@ pub(super) async fn resolve(
     Ok(Image { exposed_port: lowest_port(&found), reference: pinned(&found, reference).unwrap_or(id), shell })
 }
 
-/// Name without tag and digest.
-fn repository(reference: &str) -> &str {
-    let name = reference.split('@').next().unwrap_or(reference);
-    match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => name,
-    }
-}
-
 fn pinned(image: &ImageInspect, reference: &str) -> Option<String> {
     let digests = image.repo_digests.as_deref()?;
-    let same = digests.iter().find(|digest| repository(digest) == repository(reference));
+    let same = digests.iter().find(|digest| without_version(digest) == without_version(reference));
     same.or_else(|| digests.first()).cloned()
 }
 
@@ -128,7 +119,7 @@ async fn demand_access(
     reference: &str,
     credentials: Option<&Credentials>,
 ) -> Result<(), SchedulerError> {
-    let of_registry = |digest: &String| repository(digest) == repository(reference);
+    let of_registry = |digest: &String| without_version(digest) == without_version(reference);
     if !image.repo_digests.as_deref().unwrap_or_default().iter().any(of_registry) {
         return Ok(());
     }
@@ -159,7 +150,8 @@ pub(super) async fn fetch(
     if !reference.contains(['/', '@']) && reference.starts_with("sha256:") {
         return Err(SchedulerError::Refused(format!("the image {reference} is not on this machine any more")));
     }
-    let tagged = if repository(reference) == reference { format!("{reference}:latest") } else { reference.to_owned() };
+    let tagged =
+        if without_version(reference) == reference { format!("{reference}:latest") } else { reference.to_owned() };
     let options = CreateImageOptionsBuilder::new().from_image(&tagged).build();
     let fetched =
         docker.create_image(Some(options), None, credentials.map(shown)).try_for_each(|_| async { Ok(()) }).await;
@@ -231,20 +223,6 @@ pub(super) async fn sweep(docker: &Docker, installation: &str) -> Result<(), Sch
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_repository_is_what_stands_before_tag_and_digest() {
-        for (reference, expected) in [
-            ("nginx", "nginx"),
-            ("nginx:1.2", "nginx"),
-            ("127.0.0.1:5000/app", "127.0.0.1:5000/app"),
-            ("127.0.0.1:5000/app:git-1", "127.0.0.1:5000/app"),
-            ("127.0.0.1:5000/app@sha256:00", "127.0.0.1:5000/app"),
-            ("a/b:c@sha256:00", "a/b"),
-        ] {
-            assert_eq!(repository(reference), expected);
-        }
-    }
 
     #[test]
     fn an_image_is_pinned_by_the_digest_of_its_own_repository() {

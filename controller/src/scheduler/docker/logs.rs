@@ -1,6 +1,11 @@
 //! The output of an app's processes, merged.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    future::ready,
+    sync::Arc,
+    time::Duration,
+};
 
 use bollard::{Docker, container::LogOutput, query_parameters::LogsOptionsBuilder};
 use chrono::{DateTime, Utc};
@@ -8,16 +13,14 @@ use futures_util::{
     Stream, StreamExt as _,
     stream::{self, BoxStream},
 };
-use tokio::{
-    sync::{broadcast, mpsc},
-    time::{MissedTickBehavior, interval},
-};
-use tokio_stream::{StreamMap, wrappers::ReceiverStream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
 use super::{Shared, instances, labels::Container};
 use crate::scheduler::{
     LogLine, LogQuery, SchedulerError,
+    follow::{Follow, Next},
     newest::{LONGEST_LINE, Newest},
 };
 
@@ -35,20 +38,22 @@ pub(super) async fn read(
     query: LogQuery,
 ) -> Result<BoxStream<'static, LogLine>, SchedulerError> {
     // Before the first look, so that what starts in between is not missed.
-    let changes = shared.changes.subscribe();
+    let follow = Follow::new(Some(app), shared.changes.subscribe(), LOOK_EVERY, shared.closed.clone());
     let docker = shared.client.engine().await?;
     let containers = wanted(shared, &docker, app, &query).await?;
-    let mut seen: HashMap<String, DateTime<Utc>> = HashMap::new();
+    let mut reading = Reading::default();
     let mut newest = Newest::new(query.lines);
     if query.lines == 0 {
         let now = Utc::now();
-        seen.extend(containers.iter().map(|container| (container.id.clone(), now)));
+        for container in containers {
+            reading.note(container.id, now);
+        }
     } else {
         let tail = query.lines.to_string();
         let reads = containers.into_iter().map(|container| past(&docker, container, &tail).boxed());
         let mut lines = stream::iter(reads).flatten_unordered(READS_AT_A_TIME);
         while let Some((container, line)) = lines.next().await {
-            seen.insert(container, line.moment);
+            reading.note(container, line.moment);
             newest.insert(line);
         }
     }
@@ -57,7 +62,7 @@ pub(super) async fn read(
         return Ok(past.boxed());
     }
     let (sender, receiver) = mpsc::channel(LINES_IN_FLIGHT);
-    tokio::spawn(follow(Arc::clone(shared), app, query, seen, changes, sender));
+    tokio::spawn(go_on(Arc::clone(shared), app, query, reading, follow, sender));
     Ok(past.chain(ReceiverStream::new(receiver)).boxed())
 }
 
@@ -87,69 +92,116 @@ pub(super) fn lines(
 ) -> impl Stream<Item = (String, LogLine)> + use<> {
     let options = options.stdout(true).stderr(true).timestamps(true).build();
     let mut cutter = Cutter::default();
-    docker
-        .logs(&container.id, Some(options))
-        .take_while(|output| futures_util::future::ready(output.is_ok()))
-        .filter_map(move |output| {
-            let line = output.ok().and_then(|output| cutter.line(&output)).map(|(moment, text)| {
-                let line = LogLine {
-                    moment,
-                    instance: container.instance.clone(),
-                    process_type: container.process_type.clone(),
-                    release: container.release,
-                    text,
-                };
-                (container.id.clone(), line)
-            });
-            futures_util::future::ready(line)
-        })
+    docker.logs(&container.id, Some(options)).take_while(|output| ready(output.is_ok())).filter_map(move |output| {
+        let line = output.ok().and_then(|output| cutter.line(&output)).map(|(moment, text)| {
+            let line = LogLine {
+                moment,
+                instance: container.instance.clone(),
+                process_type: container.process_type.clone(),
+                release: container.release,
+                text,
+            };
+            (container.id.clone(), line)
+        });
+        ready(line)
+    })
 }
 
 /// Goes on with new lines until the reader or the scheduler goes away.
-async fn follow(
+async fn go_on(
     shared: Arc<Shared>,
     app: Uuid,
     query: LogQuery,
-    mut seen: HashMap<String, DateTime<Utc>>,
-    mut changes: broadcast::Receiver<Uuid>,
+    mut reading: Reading,
+    mut follow: Follow<Piece>,
     sender: mpsc::Sender<LogLine>,
 ) {
-    let mut streams: StreamMap<String, BoxStream<'static, (String, LogLine)>> = StreamMap::new();
-    let mut timer = interval(LOOK_EVERY);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = sender.closed() => return,
-            () = shared.closed.cancelled() => return,
-            Some((_, (container, line))) = streams.next() => {
-                if seen.get(&container).is_some_and(|moment| *moment >= line.moment) {
-                    continue;
-                }
-                seen.insert(container, line.moment);
-                if sender.send(line).await.is_err() {
+    while let Some(next) = follow.next(&sender).await {
+        match next {
+            Next::Piece(piece) => {
+                if let Some((_, line)) = reading.take(piece)
+                    && sender.send(line).await.is_err()
+                {
                     return;
                 }
-                continue;
             }
-            change = changes.recv() => match change {
-                Ok(other) if other != app => continue,
-                Err(broadcast::error::RecvError::Closed) => return,
-                _ => while changes.try_recv().is_ok() {},
-            },
-            _ = timer.tick() => {}
-        }
-        // An engine that is away says nothing; the next look may find it again.
-        let Ok(docker) = shared.client.engine().await else { continue };
-        let Ok(containers) = wanted(&shared, &docker, app, &query).await else { continue };
-        seen.retain(|id, _| containers.iter().any(|container| container.id == *id));
-        for container in containers {
-            if !streams.contains_key(&container.id) {
-                let since = seen.get(&container.id).map_or(0, DateTime::timestamp);
-                let options = LogsOptionsBuilder::new().follow(true).since(i32::try_from(since).unwrap_or(i32::MAX));
-                streams.insert(container.id.clone(), lines(&docker, container, options).boxed());
+            Next::Look => {
+                // An engine that is away says nothing; the next look may find it again.
+                let Ok(docker) = shared.client.engine().await else { continue };
+                let Ok(containers) = wanted(&shared, &docker, app, &query).await else { continue };
+                follow.listen(reading.begin(&docker, containers, |_| None));
             }
         }
     }
+}
+
+/// A piece of what one container says.
+pub(super) enum Piece {
+    Line(String, Uuid, LogLine),
+    /// The engine has no more to tell of it for now.
+    End(String),
+}
+
+/// How far logs have been read, by the containers' ids.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// The last line of each.
+    ends: HashMap<String, DateTime<Utc>>,
+    /// Those that are listened to.
+    open: HashSet<String>,
+}
+
+impl Reading {
+    fn note(&mut self, id: String, moment: DateTime<Utc>) {
+        self.ends.insert(id, moment);
+    }
+
+    /// Takes a piece in: the line that it is, and its app.
+    pub(super) fn take(&mut self, piece: Piece) -> Option<(Uuid, LogLine)> {
+        match piece {
+            Piece::Line(id, app, line) => {
+                self.note(id, line.moment);
+                Some((app, line))
+            }
+            Piece::End(id) => {
+                self.open.remove(&id);
+                None
+            }
+        }
+    }
+
+    /// Begins to read those of these containers that are not being read. `after`: from where on, of one that was never
+    /// read. Those that are not among them any more are forgotten.
+    pub(super) fn begin(
+        &mut self,
+        docker: &Docker,
+        containers: Vec<Container>,
+        after: impl Fn(&Container) -> Option<DateTime<Utc>>,
+    ) -> Vec<BoxStream<'static, Piece>> {
+        let there: HashSet<&String> = containers.iter().map(|container| &container.id).collect();
+        self.ends.retain(|id, _| there.contains(id));
+        self.open.retain(|id| there.contains(id));
+        let mut streams = Vec::new();
+        for container in containers {
+            if self.open.insert(container.id.clone()) {
+                let end = self.ends.get(&container.id).copied().or_else(|| after(&container));
+                streams.push(pieces(docker, container, end));
+            }
+        }
+        streams
+    }
+}
+
+/// What a container has written since, and what it goes on to write.
+fn pieces(docker: &Docker, container: Container, since: Option<DateTime<Utc>>) -> BoxStream<'static, Piece> {
+    // The engine tells whole seconds.
+    let seconds = since.map_or(0, |since| i32::try_from(since.timestamp()).unwrap_or(i32::MAX));
+    let (app, end) = (container.app, Piece::End(container.id.clone()));
+    lines(docker, container, LogsOptionsBuilder::new().follow(true).since(seconds))
+        .filter(move |(_, line)| ready(since.is_none_or(|since| line.moment > since)))
+        .map(move |(id, line)| Piece::Line(id, app, line))
+        .chain(stream::iter([end]))
+        .boxed()
 }
 
 /// Makes lines of the engine's pieces. Pieces of one line bear the same moment, and all but the last have no line end;

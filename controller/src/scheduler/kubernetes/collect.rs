@@ -2,17 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{
-    StreamExt as _,
-    stream::{BoxStream, SelectAll},
-};
-use tokio::{
-    sync::{
-        broadcast::{self, error::RecvError},
-        mpsc,
-    },
-    time::{MissedTickBehavior, interval},
-};
+use futures_util::{StreamExt as _, stream::BoxStream};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
@@ -21,7 +12,10 @@ use super::{
     lines::Source,
     logs::{Piece, Reading, name_bearers},
 };
-use crate::scheduler::{Ends, LogLine};
+use crate::scheduler::{
+    Ends, LogLine, SchedulerError,
+    follow::{Follow, Next},
+};
 
 /// Lines that wait for a slow reader; the cluster waits behind them.
 const LINES_IN_FLIGHT: usize = 256;
@@ -31,56 +25,38 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Everything that is written, from `after` on.
 pub(super) fn output(shared: &Arc<Shared>, after: Ends) -> BoxStream<'static, (Uuid, LogLine)> {
     let (sender, receiver) = mpsc::channel(LINES_IN_FLIGHT);
-    let changes = shared.changes.subscribe();
-    tokio::spawn(collect(Arc::clone(shared), after, changes, sender));
+    let follow = Follow::new(None, shared.changes.subscribe(), LOOK_EVERY, shared.closed.clone());
+    tokio::spawn(collect(Arc::clone(shared), after, follow, sender));
     ReceiverStream::new(receiver).boxed()
 }
 
 /// Collects until the reader or the scheduler goes away.
-async fn collect(
-    shared: Arc<Shared>,
-    after: Ends,
-    mut changes: broadcast::Receiver<Uuid>,
-    sender: mpsc::Sender<(Uuid, LogLine)>,
-) {
+async fn collect(shared: Arc<Shared>, after: Ends, mut follow: Follow<Piece>, sender: mpsc::Sender<(Uuid, LogLine)>) {
     let mut reading = Reading::default();
-    let mut streams: SelectAll<BoxStream<'static, Piece>> = SelectAll::new();
-    let mut timer = interval(LOOK_EVERY);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = sender.closed() => return,
-            () = shared.closed.cancelled() => return,
-            Some(piece) = streams.next() => {
+    while let Some(next) = follow.next(&sender).await {
+        match next {
+            Next::Piece(piece) => {
                 if let Some(line) = reading.take(piece)
                     && sender.send(line).await.is_err()
                 {
                     return;
                 }
-                continue;
             }
-            change = changes.recv() => match change {
-                Err(RecvError::Closed) => return,
-                _ => while changes.try_recv().is_ok() {},
-            },
-            _ = timer.tick() => {}
+            Next::Look => {
+                // A cluster that is away says nothing; the next look may find it.
+                if let Ok(sources) = sources(&shared).await {
+                    let after = |source: &Source| after.get(&source.instance).copied();
+                    follow.listen(reading.begin(&shared.client, sources, after));
+                }
+            }
         }
-        look(&shared, &after, &mut reading, &mut streams).await;
     }
 }
 
-/// Listens to pods that nobody listens to yet. A cluster that is away says nothing; the next look may find it.
-async fn look(
-    shared: &Shared,
-    after: &Ends,
-    reading: &mut Reading,
-    streams: &mut SelectAll<BoxStream<'static, Piece>>,
-) {
-    let Ok(mut pods) = shared.pods.all().await else { return };
+async fn sources(shared: &Shared) -> Result<Vec<Source>, SchedulerError> {
+    let mut pods = shared.pods.all().await?;
     if name_bearers(shared, &pods).await {
-        let Ok(named) = shared.pods.all().await else { return };
-        pods = named;
+        pods = shared.pods.all().await?;
     }
-    let sources = pods.iter().filter_map(|pod| Source::of(pod, None)).collect();
-    streams.extend(reading.begin(&shared.client, sources, |source| after.get(&source.instance).copied()));
+    Ok(pods.iter().filter_map(|pod| Source::of(pod, None)).collect())
 }

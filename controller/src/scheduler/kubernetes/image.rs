@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     domain::registry::Credentials,
-    scheduler::{Image, SchedulerError},
+    scheduler::{Image, SchedulerError, reference::without_version},
 };
 
 /// Shells that can run a line of a Procfile, the preferred one first.
@@ -207,7 +207,7 @@ pub(super) async fn resolve(
     let repository = shared.images.registries.repository(reference, credentials)?;
     let (pin, manifest) = manifest(&repository, repository.version()).await?;
     let image = shared.images.look(&repository, manifest, &shared.client).await?;
-    Ok(Image { reference: format!("{}@{pin}", name(reference)), ..image })
+    Ok(Image { reference: format!("{}@{pin}", without_version(reference)), ..image })
 }
 
 /// Refuses an image that its registry does not have, or does not give for these credentials. A registry that does not
@@ -245,15 +245,6 @@ fn demand_name(reference: &str) -> Result<(), SchedulerError> {
     Ok(())
 }
 
-/// Name without tag and digest.
-fn name(reference: &str) -> &str {
-    let name = reference.split('@').next().unwrap_or(reference);
-    match name.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => name,
-    }
-}
-
 /// A manifest and its digest.
 async fn manifest(repository: &Repository<'_>, version: &str) -> Result<(Digest, Manifest), SchedulerError> {
     let bytes = repository.manifest(version, LARGEST_MANIFEST).await?;
@@ -278,20 +269,6 @@ fn lowest_port(config: &Config) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_name_is_what_stands_before_tag_and_digest() {
-        for (reference, expected) in [
-            ("nginx", "nginx"),
-            ("nginx:1.2", "nginx"),
-            ("127.0.0.1:5000/app", "127.0.0.1:5000/app"),
-            ("127.0.0.1:5000/app:git-1", "127.0.0.1:5000/app"),
-            ("127.0.0.1:5000/app@sha256:00", "127.0.0.1:5000/app"),
-            ("a/b:c@sha256:00", "a/b"),
-        ] {
-            assert_eq!(name(reference), expected);
-        }
-    }
 
     #[test]
     fn the_lowest_tcp_port_counts() {

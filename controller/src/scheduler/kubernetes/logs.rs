@@ -12,14 +12,11 @@ use std::{
 use chrono::{DateTime, Utc};
 use futures_util::{
     StreamExt as _,
-    stream::{self, BoxStream, SelectAll},
+    stream::{self, BoxStream},
 };
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{Client, api::LogParams};
-use tokio::{
-    sync::{broadcast, mpsc},
-    time::{MissedTickBehavior, interval},
-};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
@@ -28,7 +25,11 @@ use super::{
     lines::{Source, lines},
     pods,
 };
-use crate::scheduler::{LogLine, LogQuery, SchedulerError, newest::Newest};
+use crate::scheduler::{
+    LogLine, LogQuery, SchedulerError,
+    follow::{Follow, Next},
+    newest::Newest,
+};
 
 /// So many logs are read at a time.
 const READS_AT_A_TIME: usize = 4;
@@ -44,7 +45,7 @@ pub(super) async fn read(
     query: LogQuery,
 ) -> Result<BoxStream<'static, LogLine>, SchedulerError> {
     // Before the first look, so that what starts in between is not missed.
-    let changes = shared.changes.subscribe();
+    let follow = Follow::new(Some(app), shared.changes.subscribe(), LOOK_EVERY, shared.closed.clone());
     let sources = wanted(shared, app, &query).await?;
     let mut reading = Reading::default();
     let mut newest = Newest::new(query.lines);
@@ -78,7 +79,7 @@ pub(super) async fn read(
         return Ok(past.boxed());
     }
     let (sender, receiver) = mpsc::channel(LINES_IN_FLIGHT);
-    tokio::spawn(follow(Arc::clone(shared), app, query, reading, changes, sender));
+    tokio::spawn(go_on(Arc::clone(shared), app, query, reading, follow, sender));
     Ok(past.chain(ReceiverStream::new(receiver)).boxed())
 }
 
@@ -108,38 +109,28 @@ pub(super) async fn name_bearers(shared: &Shared, pods: &[Arc<Pod>]) -> bool {
 }
 
 /// Goes on with new lines until the reader or the scheduler goes away.
-async fn follow(
+async fn go_on(
     shared: Arc<Shared>,
     app: Uuid,
     query: LogQuery,
     mut reading: Reading,
-    mut changes: broadcast::Receiver<Uuid>,
+    mut follow: Follow<Piece>,
     sender: mpsc::Sender<LogLine>,
 ) {
-    let mut streams: SelectAll<BoxStream<'static, Piece>> = SelectAll::new();
-    let mut timer = interval(LOOK_EVERY);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = sender.closed() => return,
-            () = shared.closed.cancelled() => return,
-            Some(piece) = streams.next() => {
+    while let Some(next) = follow.next(&sender).await {
+        match next {
+            Next::Piece(piece) => {
                 if let Some((_, line)) = reading.take(piece)
                     && sender.send(line).await.is_err()
                 {
                     return;
                 }
-                continue;
             }
-            change = changes.recv() => match change {
-                Ok(other) if other != app => continue,
-                Err(broadcast::error::RecvError::Closed) => return,
-                _ => while changes.try_recv().is_ok() {},
-            },
-            _ = timer.tick() => {}
-        }
-        if let Ok(sources) = wanted(&shared, app, &query).await {
-            streams.extend(reading.begin(&shared.client, sources, |_| None));
+            Next::Look => {
+                if let Ok(sources) = wanted(&shared, app, &query).await {
+                    follow.listen(reading.begin(&shared.client, sources, |_| None));
+                }
+            }
         }
     }
 }
