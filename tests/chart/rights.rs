@@ -8,7 +8,7 @@ use crate::helm::{Cluster, call, chart, cluster};
 scenarios!(the_controller_can_do_what_it_must_and_no_more);
 
 /// What it may do everywhere, as `verb resource`.
-const EVERYWHERE: [(&str, &[&str]); 12] = [
+const EVERYWHERE: [(&str, &[&str]); 11] = [
     ("namespaces", &["get", "list", "watch", "create", "patch", "delete"]),
     ("nodes", &["get", "list", "watch"]),
     ("pods", &["list", "watch"]),
@@ -17,7 +17,6 @@ const EVERYWHERE: [(&str, &[&str]); 12] = [
     ("limitranges", &["list", "watch"]),
     ("deployments.apps", &["list", "watch"]),
     ("horizontalpodautoscalers.autoscaling", &["list", "watch"]),
-    ("formations.paas.dev", &["list", "watch"]),
     ("networkpolicies.networking.k8s.io", &["list", "watch"]),
     ("rolebindings.rbac.authorization.k8s.io", &["get", "create", "patch", "delete"]),
     ("clusterroles.rbac.authorization.k8s.io", &["bind"]),
@@ -28,7 +27,7 @@ const ALL: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 const CHANGE: &[&str] = &["get", "create", "patch", "delete"];
 
 /// What it may do in the namespace of an app besides.
-const IN_AN_APP: [(&str, &[&str]); 17] = [
+const IN_AN_APP: [(&str, &[&str]); 15] = [
     ("pods", ALL),
     ("services", ALL),
     ("secrets", ALL),
@@ -40,8 +39,6 @@ const IN_AN_APP: [(&str, &[&str]); 17] = [
     ("events", &["list", "watch"]),
     ("deployments.apps", ALL),
     ("horizontalpodautoscalers.autoscaling", CHANGE),
-    ("formations.paas.dev", CHANGE),
-    ("formations.paas.dev/status", &["patch"]),
     ("poddisruptionbudgets.policy", ALL),
     ("networkpolicies.networking.k8s.io", ALL),
     ("ingresses.networking.k8s.io", ALL),

@@ -27,7 +27,6 @@ pub(crate) fn environment() -> anyhow::Result<Vec<(String, String)>> {
 
 /// What a platform on the cluster is told.
 pub(crate) fn environment_of_cluster() -> anyhow::Result<Vec<(String, String)>> {
-    knows_formations()?;
     // Apps of one name may be on several platforms at once.
     let prefix = format!("e2e-{:08x}-", rand::random::<u32>());
     Ok(vec![
@@ -35,12 +34,6 @@ pub(crate) fn environment_of_cluster() -> anyhow::Result<Vec<(String, String)>> 
         ("PAAS_KUBECONFIG".to_owned(), kubeconfig()?),
         ("PAAS_KUBERNETES_NAMESPACE_PREFIX".to_owned(), prefix),
     ])
-}
-
-/// Sees to it that the cluster knows what its autoscalers act on.
-fn knows_formations() -> anyhow::Result<()> {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/paas/files/formations.yaml");
-    kubectl(&["apply", "--server-side", "--force-conflicts", "--filename", file]).map(drop)
 }
 
 /// What the cluster's own client prints.

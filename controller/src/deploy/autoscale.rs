@@ -8,7 +8,7 @@ use std::{
 
 use chrono::Utc;
 use futures_util::StreamExt as _;
-use paas_api::{ProcessType, ReleaseVersion};
+use paas_api::ProcessType;
 use sqlx::PgConnection;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
@@ -212,8 +212,6 @@ impl Memory {
 struct Situation {
     app: App,
     rules: Rules,
-    /// The release that serves.
-    version: ReleaseVersion,
     /// Ready processes of the release that serves, with what each asks for.
     ready: Vec<(ProcessType, InstanceName)>,
     limits: BTreeMap<ProcessType, Limits>,
@@ -242,7 +240,7 @@ impl Situation {
             .keys()
             .map(|process_type| (process_type.clone(), assembled.config.limits(process_type)))
             .collect();
-        Ok(Some(Self { app, rules, version, ready, limits }))
+        Ok(Some(Self { app, rules, ready, limits }))
     }
 
     fn count(&self, process_type: &ProcessType) -> u32 {
@@ -260,7 +258,6 @@ impl Situation {
     fn scaled(&self) -> BTreeMap<ProcessType, Scaled> {
         let of_type = |(process_type, rule): (&ProcessType, &Rule)| {
             let scaled = Scaled {
-                release: self.version,
                 count: self.count(process_type),
                 min: rule.min,
                 max: rule.max,

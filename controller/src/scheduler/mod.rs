@@ -317,8 +317,6 @@ pub struct Usage {
 /// How an engine that scales by load itself shall scale a process type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scaled {
-    /// Release whose processes are measured: the one that serves.
-    pub release: ReleaseVersion,
     /// How many processes the platform wants now.
     pub count: u32,
     /// At least so many.

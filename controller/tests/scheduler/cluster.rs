@@ -57,13 +57,6 @@ impl Cluster {
         Some(Self { kubeconfig: kubeconfig.into(), prefix, images, _turn: turn })
     }
 
-    /// Sees to it that the cluster knows what its autoscalers act on.
-    pub(crate) fn knows_formations(&self) {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/paas/files/formations.yaml");
-        let applied = self.kubectl(&["apply", "--server-side", "--force-conflicts", "--filename", file]);
-        assert!(applied.ends_with("serverside-applied"), "{applied}");
-    }
-
     /// A controller's scheduler.
     pub(crate) async fn controller(&self, installation: &str) -> Arc<KubernetesScheduler> {
         self.controller_with(installation, None, None).await

@@ -102,11 +102,6 @@ where
         Ok(self.lock().get(&app).map(|of_app| of_app.values().cloned().collect()).unwrap_or_default())
     }
 
-    /// Whether the cluster has told what there is.
-    pub(super) fn is_complete(&self) -> bool {
-        *self.complete.borrow()
-    }
-
     /// The apps of which any is known so far.
     pub(super) fn known_apps(&self) -> Vec<Uuid> {
         self.lock().keys().copied().collect()

@@ -1,25 +1,23 @@
 //! Scaling by load, as the cluster does it: a `HorizontalPodAutoscaler` for each process type that has a rule.
 //!
 //! Releases stand side by side, each with names for its pods, so an autoscaler cannot be given one of their deployments. It
-//! scales a Formation instead, an object of our own kind with a scale subresource (`charts/paas/files/formations.yaml`):
-//! its status tells which pods are measured, and the number that the autoscaler writes into its `spec.replicas` is what the
-//! platform hears as advice. `spec.count` is the number that the platform itself wanted last, so that it can be told who has
-//! changed his mind: where the platform has, both numbers become its own.
+//! is given a formation instead: a Deployment that is paused before it has made anything, and so never makes a pod. Its
+//! selector tells which pods are measured (those of the type, whatever their release), and the number that the autoscaler
+//! writes into its `spec.replicas` is what the platform hears as advice. The annotation `paas.count` is the number that the
+//! platform itself wanted last, so that it can be told who has changed his mind: where the platform has, both numbers become
+//! its own.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
-    Api, ResourceExt as _,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+    Api, Resource, ResourceExt as _,
+    api::{DeleteParams, DynamicObject},
     core::{ApiResource, GroupVersionKind},
     runtime::watcher,
 };
 use paas_api::ProcessType;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -27,34 +25,36 @@ use uuid::Uuid;
 use super::{
     Shared,
     bounds::contains,
-    cache::Cache,
     client::{self, bounded, explain, if_present},
-    labels::{self, INSTALLATION, MANAGER, ONE_OFF, PROCESS_TYPE},
+    labels::{self, COUNT, INSTALLATION, ONE_OFF, PROCESS_TYPE, RELEASE},
     objects::{Owner, millis_text},
-    pods,
 };
 use crate::scheduler::{AppKey, Scaled, SchedulerError};
 
-const GROUP_VERSION: &str = "paas.dev/v1";
-const ABSENT: &str = "the cluster does not know the kind Formation (paas.dev/v1), which its autoscalers act on; \
-    an administrator of the cluster installs it with `kubectl apply --filename charts/paas/files/formations.yaml` \
-    or with the platform's Helm chart";
 /// Pause between two tries to find out what the cluster calls its autoscalers.
 const PAUSE: Duration = Duration::from_secs(5);
-
-static FORMATION: LazyLock<ApiResource> =
-    LazyLock::new(|| ApiResource::from_gvk(&GroupVersionKind::gvk("paas.dev", "v1", "Formation")));
+/// A label that no machine has.
+const NOWHERE: &str = "paas.nowhere";
 
 fn autoscaler_kind(version: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("autoscaling", version, "HorizontalPodAutoscaler"))
 }
 
-/// Begins to watch formations and autoscalers of the installation.
+/// The name of a type's formation; those of releases end in their number.
+fn formation_name(process_type: &ProcessType) -> String {
+    format!("{process_type}-formation")
+}
+
+/// Whether a deployment is a formation: it is of no release.
+fn is_formation(deployment: &Deployment) -> bool {
+    !deployment.labels().contains_key(RELEASE)
+}
+
+/// Begins to watch the autoscalers of the installation.
 pub(super) fn watch(shared: &Arc<Shared>) {
     let ours = watcher::Config::default().labels(&labels::selector(&shared.installation));
-    let of_autoscalers = (Arc::clone(shared), ours.clone());
+    let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        let (shared, ours) = of_autoscalers;
         let version = loop {
             match autoscaling_version(&shared).await {
                 Ok(version) => break version,
@@ -64,21 +64,13 @@ pub(super) fn watch(shared: &Arc<Shared>) {
         };
         let api = Api::all_with(shared.client.clone(), &autoscaler_kind(version));
         // Their status changes all the time; only that one has gone is news.
-        let news = |object: &DynamicObject, there: bool| tell(&shared, object, !there);
+        let news = |object: &DynamicObject, there: bool| {
+            if let Some(app) = labels::app(&object.metadata).filter(|_| !there) {
+                shared.tell(app);
+            }
+        };
         shared.autoscalers.keep(api, ours, shared.closed.clone(), news).await;
     });
-    let shared = Arc::clone(shared);
-    tokio::spawn(async move {
-        let api = Api::all_with(shared.client.clone(), &*FORMATION);
-        let news = |object: &DynamicObject, _| tell(&shared, object, true);
-        shared.formations.keep(api, ours, shared.closed.clone(), news).await;
-    });
-}
-
-fn tell(shared: &Shared, object: &DynamicObject, is_news: bool) {
-    if let Some(app) = labels::app(&object.metadata).filter(|_| is_news) {
-        shared.tell(app);
-    }
 }
 
 /// What the cluster calls the version of `autoscaling` that knows more than a percentage: `v2` since 1.23.
@@ -90,9 +82,9 @@ async fn autoscaling_version(shared: &Shared) -> Result<&'static str, SchedulerE
     asked.await.copied()
 }
 
-/// The apps that have formations, as far as is known.
+/// The apps that have autoscalers, as far as is known.
 pub(super) fn apps(shared: &Shared) -> Vec<Uuid> {
-    shared.formations.known_apps()
+    shared.autoscalers.known_apps()
 }
 
 /// Makes the app's autoscalers those of `types`, and tells what number each of them wants.
@@ -101,35 +93,16 @@ pub(super) async fn autoscale(
     app: &AppKey,
     types: &BTreeMap<ProcessType, Scaled>,
 ) -> Result<BTreeMap<ProcessType, u32>, SchedulerError> {
-    let scaled = scale(shared, app, types).await;
-    // Whatever went wrong went wrong for that.
-    if scaled.is_err() && !shared.serves(GROUP_VERSION, "formations").await? {
-        return if types.is_empty() { Ok(BTreeMap::new()) } else { Err(SchedulerError::Refused(ABSENT.to_owned())) };
-    }
-    scaled
-}
-
-async fn scale(
-    shared: &Shared,
-    app: &AppKey,
-    types: &BTreeMap<ProcessType, Scaled>,
-) -> Result<BTreeMap<ProcessType, u32>, SchedulerError> {
-    if !shared.formations.is_complete() && !shared.serves(GROUP_VERSION, "formations").await? {
-        return Err(SchedulerError::Refused(ABSENT.to_owned()));
-    }
-    let autoscaler = autoscaler_kind(autoscaling_version(shared).await?);
+    let kind = autoscaler_kind(autoscaling_version(shared).await?);
     let namespace = shared.settings.namespace(app);
-    let of = |kind: &ApiResource| Api::<DynamicObject>::namespaced_with(shared.client.clone(), &namespace, kind);
     let place = Place {
         shared,
         owner: Owner { installation: &shared.installation, app, namespace: &namespace },
-        formations: of(&FORMATION),
-        autoscalers: of(&autoscaler),
-        autoscaler: &autoscaler,
+        formations: Api::namespaced(shared.client.clone(), &namespace),
+        autoscalers: Api::namespaced_with(shared.client.clone(), &namespace, &kind),
+        kind: &kind,
     };
-    // The autoscalers first: without a formation they would complain.
-    place.clear(&shared.autoscalers, &place.autoscalers, types).await?;
-    place.clear(&shared.formations, &place.formations, types).await?;
+    place.clear(types).await?;
     let mut advice = BTreeMap::new();
     for (process_type, scaled) in types {
         advice.insert(process_type.clone(), place.formation(process_type, scaled).await?);
@@ -142,112 +115,105 @@ async fn scale(
 struct Place<'a> {
     shared: &'a Shared,
     owner: Owner<'a>,
-    formations: Api<DynamicObject>,
+    formations: Api<Deployment>,
     autoscalers: Api<DynamicObject>,
-    autoscaler: &'a ApiResource,
+    kind: &'a ApiResource,
 }
 
 impl Place<'_> {
-    /// Removes what is of no type that is scaled.
-    async fn clear(
-        &self,
-        cache: &Cache<DynamicObject>,
-        api: &Api<DynamicObject>,
-        types: &BTreeMap<ProcessType, Scaled>,
-    ) -> Result<(), SchedulerError> {
-        for object in cache.of_app(self.owner.app.id).await? {
+    /// Removes what is of no type that is scaled. The autoscalers last: it is by them that an app is known to have any.
+    async fn clear(&self, types: &BTreeMap<ProcessType, Scaled>) -> Result<(), SchedulerError> {
+        let app = self.owner.app.id;
+        for object in self.shared.deployments.of_app(app).await?.iter().filter(|object| is_formation(object)) {
+            let name = object.name_any();
+            if !types.keys().any(|process_type| formation_name(process_type) == name) {
+                if_present(bounded(self.formations.delete(&name, &DeleteParams::background())).await)?;
+                self.shared.deployments.forget(object);
+            }
+        }
+        for object in self.shared.autoscalers.of_app(app).await? {
             let name = object.name_any();
             if !types.keys().any(|process_type| process_type.as_str() == name) {
-                if_present(bounded(api.delete(&name, &DeleteParams::default())).await)?;
-                cache.forget(&object);
+                if_present(bounded(self.autoscalers.delete(&name, &DeleteParams::default())).await)?;
+                self.shared.autoscalers.forget(&object);
             }
         }
         Ok(())
     }
 
-    /// What is known of one; before the first there must be none of somebody else's.
-    async fn look(
-        &self,
-        cache: &Cache<DynamicObject>,
-        api: &Api<DynamicObject>,
-        process_type: &ProcessType,
-    ) -> Result<Option<Arc<DynamicObject>>, SchedulerError> {
-        let of_app = cache.of_app(self.owner.app.id).await?;
-        if let Some(known) = of_app.into_iter().find(|object| object.name_any() == process_type.as_str()) {
-            return Ok(Some(known));
-        }
-        let found = bounded(api.get_opt(process_type.as_str())).await.map_err(explain)?;
+    /// Before the first of a name is made there must be none of somebody else's.
+    async fn demand_no_stranger<K>(&self, api: &Api<K>, name: &str) -> Result<(), SchedulerError>
+    where
+        K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let found = bounded(api.get_opt(name)).await.map_err(explain)?;
         match found {
             Some(found) if found.labels().get(INSTALLATION) != Some(&self.shared.installation) => {
                 Err(SchedulerError::Refused(format!(
-                    "there is an object {} at {} that the platform has not made; remove it, or give it another name",
-                    process_type,
+                    "there is an object {name} at {} that the platform has not made; remove it, or give it another name",
                     api.resource_url()
                 )))
             }
-            found => Ok(found.map(Arc::new)),
+            _ => Ok(()),
         }
     }
 
     /// Makes sure of a type's formation, and tells what its autoscaler wants.
     async fn formation(&self, process_type: &ProcessType, scaled: &Scaled) -> Result<u32, SchedulerError> {
-        let cache = &self.shared.formations;
-        let mut known = self.look(cache, &self.formations, process_type).await?;
-        let number = |object: &DynamicObject, field: &str| {
-            object.data["spec"][field].as_u64().and_then(|number| u32::try_from(number).ok())
-        };
-        let of_platform = known.as_deref().and_then(|known| number(known, "count"));
+        let name = formation_name(process_type);
+        let of_app = self.shared.deployments.of_app(self.owner.app.id).await?;
+        let known = of_app.into_iter().find(|object| is_formation(object) && object.name_any() == name);
+        let of_platform = known.as_ref().and_then(|known| known.annotations().get(COUNT)?.parse().ok());
         let advice = known
-            .as_deref()
+            .as_ref()
             .filter(|_| of_platform == Some(scaled.count))
-            .and_then(|known| number(known, "replicas"))
+            .and_then(|known| u32::try_from(known.spec.as_ref()?.replicas?).ok())
             .filter(|advice| (scaled.min..=scaled.max).contains(advice))
             .unwrap_or(scaled.count);
+        let mut metadata = self.metadata(&name, process_type);
+        metadata["annotations"] = json!({ COUNT: scaled.count.to_string() });
         let wanted = json!({
-            "apiVersion": GROUP_VERSION,
-            "kind": "Formation",
-            "metadata": self.metadata(process_type),
-            "spec": { "count": scaled.count, "replicas": advice },
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {
+                "paused": true,
+                "replicas": advice,
+                "selector": {
+                    "matchLabels": { PROCESS_TYPE: process_type.as_str() },
+                    "matchExpressions": [{ "key": ONE_OFF, "operator": "DoesNotExist" }],
+                },
+                // It has to have one. Should somebody let it go on, no machine takes its pods.
+                "template": {
+                    "metadata": { "labels": { PROCESS_TYPE: process_type.as_str() } },
+                    "spec": {
+                        "containers": [{ "name": "nothing", "image": "paas/nothing" }],
+                        "nodeSelector": { NOWHERE: "true" },
+                    },
+                },
+            },
         });
-        if !known.as_deref().is_some_and(|known| holds(known, &wanted)) {
-            let applied = client::apply(&self.formations, process_type.as_str(), &wanted).await?;
-            cache.put(applied.clone());
-            known = Some(Arc::new(applied));
+        if known.is_none() {
+            self.demand_no_stranger(&self.formations, &name).await?;
         }
-        let status = self.status(process_type, scaled).await?;
-        if known.is_none_or(|known| known.data["status"] != status) {
-            let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-            let patch = Patch::Merge(json!({ "status": status }));
-            let patched = bounded(self.formations.patch_status(process_type.as_str(), &parameters, &patch)).await;
-            cache.put(patched.map_err(explain)?);
+        if !known.is_some_and(|known| holds(&*known, &wanted)) {
+            self.shared.deployments.put(client::apply(&self.formations, &name, &wanted).await?);
         }
         Ok(advice)
     }
 
-    /// Which pods are measured, and how many there are.
-    async fn status(&self, process_type: &ProcessType, scaled: &Scaled) -> Result<Value, SchedulerError> {
-        let group = Some((process_type.clone(), scaled.release));
-        let pods = self.shared.pods.of_app(self.owner.app.id).await?;
-        let is_one =
-            |pod: &&Arc<Pod>| !labels::is_one_off(pod) && pods::is_alive(pod) && labels::group(&pod.metadata) == group;
-        let selected: Vec<String> = labels::of_group(process_type, scaled.release)
-            .into_iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .chain([format!("!{ONE_OFF}")])
-            .collect();
-        Ok(json!({ "replicas": pods.iter().filter(is_one).count(), "selector": selected.join(",") }))
-    }
-
     /// Makes sure of a type's autoscaler.
     async fn autoscaler(&self, process_type: &ProcessType, scaled: &Scaled) -> Result<(), SchedulerError> {
-        let cache = &self.shared.autoscalers;
-        let known = self.look(cache, &self.autoscalers, process_type).await?;
+        let name = process_type.as_str();
+        let of_app = self.shared.autoscalers.of_app(self.owner.app.id).await?;
+        let known = of_app.into_iter().find(|object| object.name_any() == name);
+        let target = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": formation_name(process_type) });
         let wanted = json!({
-            "apiVersion": self.autoscaler.api_version,
-            "kind": self.autoscaler.kind,
-            "metadata": self.metadata(process_type),
+            "apiVersion": self.kind.api_version,
+            "kind": self.kind.kind,
+            "metadata": self.metadata(name, process_type),
             "spec": {
-                "scaleTargetRef": { "apiVersion": GROUP_VERSION, "kind": "Formation", "name": process_type.as_str() },
+                "scaleTargetRef": target,
                 "minReplicas": scaled.min,
                 "maxReplicas": scaled.max,
                 "metrics": [{
@@ -259,21 +225,24 @@ impl Place<'_> {
                 }],
             },
         });
-        if !known.is_some_and(|known| holds(&known, &wanted)) {
-            cache.put(client::apply(&self.autoscalers, process_type.as_str(), &wanted).await?);
+        if known.is_none() {
+            self.demand_no_stranger(&self.autoscalers, name).await?;
+        }
+        if !known.is_some_and(|known| holds(&*known, &wanted)) {
+            self.shared.autoscalers.put(client::apply(&self.autoscalers, name, &wanted).await?);
         }
         Ok(())
     }
 
-    fn metadata(&self, process_type: &ProcessType) -> Value {
+    fn metadata(&self, name: &str, process_type: &ProcessType) -> Value {
         let mut labels = labels::of_app(self.owner.installation, self.owner.app);
         labels.insert(PROCESS_TYPE.to_owned(), process_type.to_string());
-        json!({ "name": process_type.as_str(), "namespace": self.owner.namespace, "labels": labels })
+        json!({ "name": name, "namespace": self.owner.namespace, "labels": labels })
     }
 }
 
 /// Whether an object is as it was applied; what others have added does not matter.
-fn holds(object: &DynamicObject, applied: &Value) -> bool {
-    let labels = json!(object.metadata.labels);
-    contains(&labels, &applied["metadata"]["labels"]) && contains(&object.data["spec"], &applied["spec"])
+fn holds(object: &impl serde::Serialize, applied: &Value) -> bool {
+    let object = serde_json::to_value(object).unwrap_or_default();
+    contains(&object["metadata"], &applied["metadata"]) && contains(&object["spec"], &applied["spec"])
 }
