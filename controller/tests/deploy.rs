@@ -49,6 +49,8 @@ impl Drop for World {
 }
 
 async fn world(pool: PgPool) -> World {
+    // A controller's own: the harness's pools share a few connections among all tests.
+    let pool = db::pool((*pool.connect_options()).clone());
     let data = tempfile::tempdir().unwrap();
     let scheduler = Arc::new(FakeScheduler::default());
     let platform = Platform {
@@ -63,7 +65,7 @@ async fn world(pool: PgPool) -> World {
             git_url: "ssh://git@localhost:2222".into(),
             advertised: "127.0.0.1:8000".parse().unwrap(),
             reserved_names: vec!["paas".into()],
-            change_wait: Duration::from_secs(10),
+            change_wait: Duration::from_secs(60),
             drain_limit: Duration::from_secs(5),
             autoscale: Pace { period: Duration::from_secs(1), steady: Duration::from_secs(5) },
             authority: None,
@@ -116,7 +118,7 @@ impl World {
 
     async fn outcome(&self, deployment: Option<Uuid>) -> Outcome {
         let settled = wait::settled(&self.platform, deployment.expect("a deployment"));
-        tokio::time::timeout(Duration::from_secs(30), settled).await.expect("the deployment never ends")
+        tokio::time::timeout(Duration::from_secs(90), settled).await.expect("the deployment never ends")
     }
 
     async fn deploy(&self) -> ReleaseVersion {
@@ -144,7 +146,7 @@ impl World {
 }
 
 async fn eventually<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !look().await {
         assert!(Instant::now() < deadline, "it did not happen: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -345,7 +347,7 @@ async fn a_destroyed_app_leaves_nothing_and_frees_its_name(pool: PgPool) {
     let world = world(pool).await;
     world.deploy().await;
     intent::destroy_app(&world.platform, &world.user, &world.app).await.unwrap();
-    assert!(wait::gone(&world.platform, world.app.id, Duration::from_secs(20)).await.unwrap());
+    assert!(wait::gone(&world.platform, world.app.id, Duration::from_secs(60)).await.unwrap());
     assert_eq!(world.running().await, 0);
     for table in ["apps", "releases", "builds", "configs", "deployments", "instances", "domains", "events"] {
         let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));

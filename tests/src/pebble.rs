@@ -113,7 +113,7 @@ impl Pebble {
         };
         let listens = || async { Ok(tokio::net::TcpStream::connect(listen).await.ok().map(drop)) };
         let answers = || async { Ok(tokio::net::TcpStream::connect(answers).await.ok().map(drop)) };
-        eventually("Pebble listens", Duration::from_secs(30), listens).await.with_context(|| authority.log())?;
+        eventually("Pebble listens", Duration::from_secs(60), listens).await.with_context(|| authority.log())?;
         eventually("its name server listens", Duration::from_secs(30), answers).await?;
         Ok(authority)
     }

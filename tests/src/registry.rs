@@ -68,7 +68,7 @@ impl SmallRegistry {
         let registry = Self { process, folder, address };
         let client = reqwest::Client::new();
         let log = registry.folder.path().join("log");
-        eventually("the registry answers", Duration::from_secs(20), async || {
+        eventually("the registry answers", Duration::from_secs(60), async || {
             let answer = client.get(format!("http://{address}/v2/")).send().await;
             Ok(answer.is_ok_and(|answer| answer.status().is_success() || answer.status() == 401).then_some(()))
         })

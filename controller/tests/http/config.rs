@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use paas_controller::settings::Registration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -350,13 +351,14 @@ async fn a_failed_deployment_is_told_and_the_old_config_stays(pool: PgPool) {
 
 #[sqlx::test(migrations = "./migrations")]
 async fn a_change_during_a_deployment_is_a_conflict(pool: PgPool) {
-    let world = World::new(&pool).await;
+    let soon = Duration::from_millis(200);
+    let world = World::with(&pool, Registration::Enabled, |options| options.change_wait = soon).await;
     let ann = world.user("ann").await;
     world.running_app(&ann, "hello").await;
     let request = world
         .request(&ann, Method::POST, "/v2/apps/hello/config")
         .header("Prefer", "respond-async")
-        .json(&json!({"values": {"PAAS_FAKE": "slow=3000"}}));
+        .json(&json!({"values": {"PAAS_FAKE": "slow=120000"}}));
     let got = world.send(request).await;
     got.is(201);
     assert_eq!(got.headers["preference-applied"], "respond-async");

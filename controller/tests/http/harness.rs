@@ -181,7 +181,7 @@ impl World {
             git_url: "ssh://git@localhost:2222".into(),
             advertised: address,
             reserved_names: vec!["paas".into()],
-            change_wait: Duration::from_millis(200),
+            change_wait: Duration::from_secs(60),
             drain_limit: Duration::from_secs(1),
             autoscale: Pace { period: Duration::from_secs(1), steady: Duration::from_secs(5) },
             authority: None,
@@ -309,7 +309,7 @@ impl World {
 
 /// Waits until something holds.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = look().await {
             return found;

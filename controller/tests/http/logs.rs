@@ -66,7 +66,7 @@ async fn a_follower_hears_what_comes(pool: PgPool) {
     let mut stream = response.bytes_stream();
     let mut text = String::new();
     let mut until = async |needle: &str| {
-        let seen = tokio::time::timeout(Duration::from_secs(20), async {
+        let seen = tokio::time::timeout(Duration::from_secs(60), async {
             while !text.contains(needle) {
                 text.push_str(std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap());
             }
@@ -92,7 +92,7 @@ async fn a_follower_whose_right_ends_hears_no_more(pool: PgPool) {
     let response = world.request(&bob, Method::GET, "/v2/apps/hello/logs?follow=true").send().await.unwrap();
     let ended = tokio::spawn(response.text());
     world.delete(&ann, "/v2/apps/hello/perms/bob").await.is_empty(204);
-    tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(90), ended).await.unwrap().unwrap().unwrap();
 }
 
 #[sqlx::test(migrations = "./migrations")]
@@ -142,7 +142,7 @@ async fn lines_outlive_their_processes_and_are_told_apart(pool: PgPool) {
     world.post(&ann, "/v2/apps/hello/config", json!({"values": {"PAAS_FAKE": "print=fifth"}})).await.is(201);
     let mut text = String::new();
     while !text.contains(": fifth\n") {
-        let piece = tokio::time::timeout(Duration::from_secs(20), stream.next()).await.unwrap().unwrap().unwrap();
+        let piece = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.unwrap().unwrap().unwrap();
         text.push_str(std::str::from_utf8(&piece).unwrap());
     }
     assert_eq!(sources(&text).into_iter().collect::<Vec<_>>(), ["hello[web.v5"], "{text}");

@@ -63,7 +63,7 @@ impl Program {
     pub(crate) async fn ready(&mut self) -> String {
         let mut said = String::new();
         loop {
-            let line = tokio::time::timeout(Duration::from_secs(40), self.lines.next_line()).await.unwrap().unwrap();
+            let line = tokio::time::timeout(Duration::from_secs(120), self.lines.next_line()).await.unwrap().unwrap();
             let line = line.unwrap_or_else(|| panic!("it ended: {said}"));
             said.push_str(&line);
             said.push('\n');
@@ -98,7 +98,7 @@ impl Program {
     pub(crate) async fn stop(mut self) -> Option<i32> {
         let id = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.unwrap().unwrap().code()
+        tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await.unwrap().unwrap().code()
     }
 }
 

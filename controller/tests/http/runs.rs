@@ -14,7 +14,7 @@ use tokio_tungstenite::{
 
 use crate::harness::{Who, World, eventually};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A client that takes part.
 struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);

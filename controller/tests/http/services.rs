@@ -1,5 +1,8 @@
 //! Services: process types that visitors reach by path (contract §1.12).
 
+use std::time::Duration;
+
+use paas_controller::settings::Registration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -143,11 +146,12 @@ async fn what_is_no_service_is_refused_in_a_list(pool: PgPool) {
 
 #[sqlx::test(migrations = "./migrations")]
 async fn nothing_is_routed_while_the_app_moves(pool: PgPool) {
-    let world = World::new(&pool).await;
+    let soon = Duration::from_millis(200);
+    let world = World::with(&pool, Registration::Enabled, |options| options.change_wait = soon).await;
     let ann = world.user("ann").await;
     world.running_app(&ann, "hello").await;
     let slow = world.request(&ann, Method::POST, "/v2/apps/hello/config").header("Prefer", "respond-async");
-    world.send(slow.json(&json!({"values": {"PAAS_FAKE": "slow=15000"}}))).await.is(201);
+    world.send(slow.json(&json!({"values": {"PAAS_FAKE": "slow=120000"}}))).await.is(201);
     let service = json!({"procfile_type": "worker", "path_pattern": "/hooks"});
     world.post(&ann, PATH, service).await.is(409);
     remove(&world, &ann, json!({"procfile_type": "worker"})).await.is(409);

@@ -81,7 +81,7 @@ async fn what_is_open_with_a_removed_token_ends(pool: PgPool) {
     let mut mine = world.request(&ann, Method::GET, follow).send().await.unwrap();
     world.delete(&ann, "/v2/tokens/ci").await.is_empty(204);
     for ended in ended {
-        tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(90), ended).await.unwrap().unwrap().unwrap();
     }
     // Whoever follows with another token goes on.
     world.post(&ann, "/v2/apps/hello/config", json!({"values": {"A": "news"}})).await.is(201);
@@ -93,5 +93,5 @@ async fn what_is_open_with_a_removed_token_ends(pool: PgPool) {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), news).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(90), news).await.unwrap();
 }

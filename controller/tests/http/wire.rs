@@ -218,7 +218,7 @@ async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
-    while let Ok(Ok(count @ 1..)) = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut buffer)).await {
+    while let Ok(Ok(count @ 1..)) = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut buffer)).await {
         answer.extend_from_slice(&buffer[..count]);
         if answer.windows(4).any(|window| window == b"\r\n\r\n") {
             break;

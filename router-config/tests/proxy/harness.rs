@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Nothing here takes this long unless it hangs.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what).await.expect("done before the deadline")
