@@ -113,7 +113,7 @@ async fn look_at(platform: &Platform, id: Uuid, memory: &mut Memory, now: u64) -
             follow(platform, &situation, advice).await
         }
         Ok(None) => decide(platform, &situation, memory, now).await,
-        Err(SchedulerError::Refused(why)) => complain(platform, id, memory, why).await,
+        Err(SchedulerError::Refused(why)) => complain(platform, id, memory, &why).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -143,7 +143,7 @@ async fn follow(
 }
 
 /// Says in the app's log why nothing scales it, once.
-async fn complain(platform: &Platform, app: Uuid, memory: &mut Memory, why: String) -> Result<(), IntentError> {
+async fn complain(platform: &Platform, app: Uuid, memory: &mut Memory, why: &str) -> Result<(), IntentError> {
     let text = format!("its processes do not scale by load: {why}");
     if memory.complaint.as_ref() == Some(&text) {
         return Ok(());
