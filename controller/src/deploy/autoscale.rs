@@ -47,7 +47,7 @@ pub(super) async fn run(platform: Platform) {
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     soon.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changes = platform.scheduler.changes();
-    let mut changed: BTreeSet<Uuid> = BTreeSet::new();
+    let mut waiting: BTreeSet<Uuid> = BTreeSet::new();
     let mut memory: HashMap<Uuid, Memory> = HashMap::new();
     loop {
         let apps = tokio::select! {
@@ -61,10 +61,10 @@ pub(super) async fn run(platform: Platform) {
                     continue;
                 }
             },
-            _ = soon.tick(), if !changed.is_empty() => std::mem::take(&mut changed),
+            _ = soon.tick(), if !waiting.is_empty() => std::mem::take(&mut waiting),
             Some(app) = changes.next() => {
                 if memory.get(&app).is_some_and(|memory| memory.is_advised) {
-                    changed.insert(app);
+                    waiting.insert(app);
                 }
                 continue;
             }

@@ -193,7 +193,8 @@ impl Kind for ResourceQuota {}
 impl Kind for LimitRangeObject {}
 
 fn spec(object: &impl Serialize) -> Value {
-    serde_json::to_value(object).map(|mut object| object["spec"].take()).unwrap_or_default()
+    let object = serde_json::to_value(object).unwrap_or_default();
+    object.get("spec").cloned().unwrap_or_default()
 }
 
 /// Makes sure that the app's namespace is bounded as the settings say.

@@ -171,7 +171,9 @@ impl Place<'_> {
             .filter(|advice| (scaled.min..=scaled.max).contains(advice))
             .unwrap_or(scaled.count);
         let mut metadata = self.metadata(&name, process_type);
-        metadata["annotations"] = json!({ COUNT: scaled.count.to_string() });
+        if let Some(fields) = metadata.as_object_mut() {
+            fields.insert("annotations".to_owned(), json!({ COUNT: scaled.count.to_string() }));
+        }
         let wanted = json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -242,7 +244,10 @@ impl Place<'_> {
 }
 
 /// Whether an object is as it was applied; what others have added does not matter.
-fn holds(object: &impl serde::Serialize, applied: &Value) -> bool {
+fn holds<K: Resource + serde::Serialize>(object: &K, applied: &Value) -> bool {
     let object = serde_json::to_value(object).unwrap_or_default();
-    contains(&object["metadata"], &applied["metadata"]) && contains(&object["spec"], &applied["spec"])
+    ["metadata", "spec"].into_iter().all(|part| match (object.get(part), applied.get(part)) {
+        (Some(whole), Some(part)) => contains(whole, part),
+        (whole, part) => whole.is_none() && part.is_none(),
+    })
 }
