@@ -7,7 +7,7 @@ export SQLX_OFFLINE := true
 
 binaries := -p paas-cli -p paas-controller -p paas-builder -p paas-router
 
-.PHONY: help setup demo demo-kubernetes test test-kubernetes fuzz up build lint bench soak
+.PHONY: help setup demo demo-kubernetes test test-kubernetes fuzz up build lint bench soak soak-kubernetes
 .DEFAULT_GOAL := help
 
 help: ## Print these lines
@@ -55,3 +55,7 @@ bench: ## Measure against OpenSSH, nginx and bare containers
 
 soak: setup build ## Run the long test of no failed request
 	cargo test --release --locked -p paas-tests -- --ignored --nocapture soak
+
+soak-kubernetes: setup ## The same with the processes on a cluster (PAAS_TEST_KUBECONFIG=…)
+	cargo build --release --locked --workspace --bins
+	PAAS_TEST_SCHEDULER=kubernetes cargo test --release --locked -p paas-tests --test e2e -- --ignored --nocapture soak

@@ -1,5 +1,5 @@
-//! Keeping house: of an app that is gone nothing stays here, and repositories are packed from time to time, so that many
-//! pushes stay fast.
+//! Keeping house: of an app that is gone nothing stays here, nor in a registry that is ours alone; and repositories are
+//! packed from time to time, so that many pushes stay fast.
 //!
 //! One look follows another, from the start on; each decides from what it finds. What could not be done is found again.
 
@@ -24,6 +24,8 @@ use crate::{git::Repository, platform::Platform, refusal::chain};
 const PACKING: Duration = Duration::from_secs(600);
 /// A repository that could not be packed is left alone for this long.
 const DISCOURAGED: Duration = Duration::from_secs(24 * 3600);
+/// What pushes that broke off have left in the registry goes after this time at the latest.
+const COLLECTING: Duration = Duration::from_secs(24 * 3600);
 /// How long git may take to end by itself when its packing is called off.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -38,16 +40,35 @@ pub(crate) async fn run(platform: Arc<Platform>) {
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut missing = HashSet::new();
     let mut discouraged: HashMap<Uuid, Instant> = HashMap::new();
+    let (mut collected, mut owed) = (Instant::now(), false);
     loop {
         timer.tick().await;
-        let apps = match list(&platform).await {
-            Ok(apps) => apps,
+        let (apps, stored) = match tokio::try_join!(list(&platform), stored(&platform)) {
+            Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, "cannot list the repositories; looking again later");
                 continue;
             }
         };
-        missing = remove_gone(&platform, &apps, &missing).await;
+        let known: HashSet<Uuid> = apps.iter().chain(&stored).copied().collect();
+        if let Some(gone) = gone(&platform, &known).await {
+            // Now and at the look before: one wrong answer costs nobody a repository.
+            let certain: HashSet<Uuid> = gone.intersection(&missing).copied().collect();
+            missing = gone;
+            let mut left = HashSet::new();
+            for app in apps.iter().filter(|app| certain.contains(app)) {
+                if !remove(&platform, *app).await {
+                    left.insert(*app);
+                }
+            }
+            // While its repository is there, a push to it may still come.
+            let is_unused = |app: &Uuid| certain.contains(app) && !left.contains(app);
+            let unused: Vec<Uuid> = stored.into_iter().filter(is_unused).collect();
+            if owed || !unused.is_empty() || collected.elapsed() >= COLLECTING {
+                owed = !collect(&platform, &unused).await;
+                collected = Instant::now();
+            }
+        }
         discouraged.retain(|_, since| since.elapsed() < DISCOURAGED);
         for app in apps {
             if !missing.contains(&app) && !discouraged.contains_key(&app) && !pack(&platform, app).await {
@@ -62,27 +83,40 @@ async fn list(platform: &Platform) -> std::io::Result<Vec<Uuid>> {
     tokio::task::spawn_blocking(move || Repository::list(&git)).await.map_err(std::io::Error::other)?
 }
 
-/// Removes what is kept of apps that are gone, now and at the look before: one wrong answer costs nobody a repository.
-/// Gives those that are gone and still there.
-async fn remove_gone(platform: &Platform, apps: &[Uuid], missing: &HashSet<Uuid>) -> HashSet<Uuid> {
+async fn stored(platform: &Platform) -> std::io::Result<Vec<Uuid>> {
+    match &platform.store {
+        Some(store) => store.list().await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Those of the apps that are gone, as far as the controller says; `None` when it does not.
+async fn gone(platform: &Platform, apps: &HashSet<Uuid>) -> Option<HashSet<Uuid>> {
     let mut gone = HashSet::new();
-    let asks: Vec<AskGone> = apps.chunks(MOST_ASKED).map(|apps| AskGone { apps: apps.to_vec() }).collect();
-    for ask in asks {
-        match platform.controller.post::<_, Gone>("/v2/hooks/gone", &ask).await {
+    let apps: Vec<Uuid> = apps.iter().copied().collect();
+    for apps in apps.chunks(MOST_ASKED) {
+        match platform.controller.post::<_, Gone>("/v2/hooks/gone", &AskGone { apps: apps.to_vec() }).await {
             Ok(answer) => gone.extend(answer.gone),
             Err(error) => {
                 tracing::debug!(error = chain(&error), "the controller does not say which apps are gone");
-                return missing.clone();
+                return None;
             }
         }
     }
-    let certain: Vec<Uuid> = missing.intersection(&gone).copied().collect();
-    for app in certain {
-        if remove(platform, app).await {
-            gone.remove(&app);
-        }
+    Some(gone)
+}
+
+/// Takes out of the registry's files what these apps alone have used; false when that has to be tried again.
+async fn collect(platform: &Platform, gone: &[Uuid]) -> bool {
+    let Some(store) = &platform.store else { return true };
+    let started = Instant::now();
+    if let Err(error) = store.collect(gone).await {
+        tracing::warn!(%error, "the registry keeps what nobody uses; trying again later");
+        return false;
     }
-    gone
+    let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(apps = gone.len(), took_ms, "the registry keeps no more of what nobody uses");
+    true
 }
 
 /// Removes an app's images and its repository; false when that has to be tried again.

@@ -24,6 +24,7 @@ mod registry;
 mod settings;
 mod source;
 mod ssh;
+mod store;
 
 use std::{io::IsTerminal as _, sync::Arc};
 

@@ -11,7 +11,7 @@ use paas_api::{
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Settings, clean::Packing, git, image::Engine};
+use crate::{Settings, clean::Packing, git, image::Engine, store::Store};
 
 /// How long a stop waits for clients to hang up.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -23,6 +23,8 @@ pub(crate) struct Platform {
     pub(crate) controller: Client,
     pub(crate) engine: Engine,
     pub(crate) git: git::Git,
+    /// The registry's files, where they are on this machine.
+    pub(crate) store: Option<Store>,
     pub(crate) hold: Hold,
     /// Repositories that are being packed.
     pub(crate) packing: Packing,
@@ -54,6 +56,7 @@ impl Platform {
             engine: Engine::new(&settings),
             controller,
             git,
+            store: settings.registry_store.clone().map(Store::new),
             hold: Hold::new(settings.hold.clone()),
             packing: Packing::default(),
             builds: Semaphore::new(settings.max_builds),

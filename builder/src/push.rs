@@ -131,7 +131,13 @@ async fn deploy(push: &Push, branch: &str, commit: CommitId, progress: &Progress
         laps.lap("build");
         platform.hold.reach("push.built").await;
         progress.line("Pushing to registry").await;
-        let digest = registry::push(&platform.engine, &image, &platform.settings).await?;
+        let digest = {
+            let _right = match &platform.store {
+                Some(store) => Some(store.pushing().await),
+                None => None,
+            };
+            registry::push(&platform.engine, &image, &platform.settings).await?
+        };
         laps.lap("push");
         platform.hold.reach("push.pushed").await;
         progress.line("Build complete.").await;

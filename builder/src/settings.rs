@@ -39,6 +39,10 @@ pub struct Settings {
     /// File with the registry's credentials, as `docker login` writes it.
     #[arg(long, env = "PAAS_REGISTRY_AUTH_FILE")]
     pub registry_auth_file: Option<PathBuf>,
+    /// Folder of the registry's files and its `config.yml`, where it runs on this machine and only this builder pushes to
+    /// it: of apps that are gone nothing stays there. The registry must keep no cache of what it has.
+    #[arg(long, env = "PAAS_REGISTRY_STORE")]
+    pub registry_store: Option<PathBuf>,
     /// Address of the Docker engine: `unix:///path` or `tcp://host:port`.
     #[arg(long, env = "PAAS_DOCKER", default_value = "unix:///var/run/docker.sock")]
     pub docker: String,

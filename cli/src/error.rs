@@ -2,7 +2,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::printer::visible;
+use crate::{printer::visible, suggest};
 
 /// Exit code of a refusal or of a user's mistake.
 const FAILURE: u8 = 1;
@@ -134,15 +134,13 @@ impl From<clap::Error> for Error {
 }
 
 fn no_such_command(error: &clap::Error) -> Error {
-    let mut told = Error::usage("Found no matching command, try 'paas help'");
-    if let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) {
-        told = Error::usage(format!("Found no matching command for '{wrong}', try 'paas help'"));
-    }
-    if let Some(ContextValue::Strings(near)) = error.get(ContextKind::SuggestedSubcommand) {
-        // The nearest comes last.
-        if let Some(nearest) = near.last() {
-            told = told.hint(format!("did you mean 'paas {nearest}'?"));
-        }
-    }
-    told
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else {
+        return Error::usage("Found no matching command, try 'paas help'");
+    };
+    let near = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(near)) => near.as_slice(),
+        _ => &[],
+    };
+    let told = Error::usage(format!("Found no matching command for '{typed}', try 'paas help'"));
+    suggest::hints(typed, near).into_iter().fold(told, Error::hint)
 }

@@ -14,6 +14,7 @@ mod prompt;
 mod refusal;
 mod remote;
 mod session;
+mod suggest;
 mod terminal;
 mod up;
 

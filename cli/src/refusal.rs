@@ -22,7 +22,7 @@ pub(crate) fn explain(error: &ClientError, controller: &str) -> Error {
 }
 
 fn refused(status: StatusCode, body: Option<&ErrorBody>, raw: &str, controller: &str) -> Error {
-    if is_page(raw) {
+    if is_page(status, raw) {
         return Error::new(format!("{controller} answered {status} with a web page, not as a controller does")).hint(
             "check the address; when it is right, the platform's router has no controller to ask: look at 'paas up'",
         );
@@ -155,8 +155,10 @@ fn conflict(body: Option<&ErrorBody>, raw: &str) -> String {
     }
 }
 
-fn is_page(raw: &str) -> bool {
+/// Whether it is a page, of the web or of the platform's router, whose text begins with the status.
+fn is_page(status: StatusCode, raw: &str) -> bool {
     raw.trim_start().starts_with('<')
+        || raw.strip_prefix(&status.to_string()).is_some_and(|rest| rest.starts_with('\n'))
 }
 
 fn cut(raw: &str) -> String {
@@ -273,9 +275,13 @@ mod tests {
 
     #[test]
     fn a_web_page_is_not_printed() {
-        for page in ["<!DOCTYPE html><html>no such host</html>", "\n<h1>Not Found</h1>"] {
+        for page in [
+            "<!DOCTYPE html><html>no such host</html>",
+            "\n<h1>Not Found</h1>",
+            "404 Not Found\nThere is no app here.\n",
+        ] {
             let text = told(404, page);
-            assert!(text.contains("web page") && !text.contains('<'), "{text}");
+            assert!(text.contains("web page") && !text.contains('<') && !text.contains("no app"), "{text}");
         }
     }
 

@@ -13,7 +13,7 @@ use clap::Parser as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use paas_api::hold::Hold;
 use paas_controller::{
-    db,
+    db::{self, routing::Changed},
     deploy::{Options, Platform, acme, deploy_hooks, reconciler, signals::Signals},
     http::{Api, Rules, server},
     journal::Journal,
@@ -111,7 +111,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let platform = platform(&settings, address, pool, seal).await?;
     // Our own address and the domain are part of the table, and may be others than at the last start.
-    db::routing::raise(&mut *platform.pool.acquire().await?).await?;
+    db::routing::raise(&mut *platform.pool.acquire().await?, Changed::Everything).await?;
     let rules = Rules {
         registration: settings.registration,
         setup_token,

@@ -90,7 +90,7 @@ async fn world(pool: PgPool) -> World {
         last_login: None,
         date_joined: chrono::Utc::now(),
     };
-    let app = intent::create_app(&platform, &user, Some("hello".parse().unwrap())).await.unwrap();
+    let (app, _) = intent::create_app(&platform, &user, Some("hello".parse().unwrap())).await.unwrap();
     let controllers = vec![tokio::spawn(reconciler::run(platform.clone()))];
     World { platform, scheduler, controllers, user, app, _data: data }
 }
@@ -454,6 +454,6 @@ async fn names_are_taken_once_and_reserved_ones_never(pool: PgPool) {
     assert!(matches!(taken, IntentError::Field("id", text) if text == "Application with this id already exists."));
     let reserved = intent::create_app(&world.platform, &world.user, Some("paas".parse().unwrap())).await.unwrap_err();
     assert!(matches!(reserved, IntentError::Field("id", text) if text == "paas is a reserved name."));
-    let drawn = intent::create_app(&world.platform, &world.user, None).await.unwrap();
+    let (drawn, _) = intent::create_app(&world.platform, &world.user, None).await.unwrap();
     assert_eq!(drawn.name.as_str().len(), 15);
 }

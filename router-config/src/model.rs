@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -25,15 +26,55 @@ const LONGEST_LABEL: usize = 63;
 pub struct Table {
     /// Grows with every change; the router reports which one it serves.
     pub version: u64,
-    /// One entry per published app.
-    #[serde(default)]
-    pub routes: Vec<Route>,
+    /// One entry per published app. A publisher's tables share what has not changed from one to the next.
+    #[serde(default, with = "shared")]
+    pub routes: Vec<Arc<Route>>,
     /// What visitors who come by TLS are shown, by the host that they ask for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub certificates: Vec<Certificate>,
+    #[serde(default, skip_serializing_if = "<[Certificate]>::is_empty")]
+    pub certificates: Certificates,
     /// Questions of certificate authorities that are answered at once, whatever the route says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub challenges: Vec<Challenge>,
+}
+
+/// Lists of what may be shared, as they travel: like others.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(list: &[Arc<T>], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(list.iter().map(Arc::as_ref))
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<Arc<T>>, D::Error> {
+        Ok(Vec::deserialize(from)?.into_iter().map(Arc::new).collect())
+    }
+}
+
+/// What visitors who come by TLS are shown; shared like the routes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Certificate>")]
+pub struct Certificates(#[serde(serialize_with = "in_full")] Arc<[Certificate]>);
+
+fn in_full<S: serde::Serializer>(certificates: &Arc<[Certificate]>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(certificates.iter())
+}
+
+impl From<Vec<Certificate>> for Certificates {
+    fn from(certificates: Vec<Certificate>) -> Self {
+        Self(certificates.into())
+    }
+}
+
+impl std::ops::Deref for Certificates {
+    type Target = [Certificate];
+
+    fn deref(&self) -> &[Certificate] {
+        &self.0
+    }
 }
 
 /// A certificate and its private key, for some hosts.

@@ -95,7 +95,7 @@ mod tests {
     fn table(version: u64) -> Table {
         Table {
             version,
-            routes: vec![Route { hosts: vec!["a.b".parse().unwrap()], ..Route::default() }],
+            routes: vec![Route { hosts: vec!["a.b".parse().unwrap()], ..Route::default() }.into()],
             ..Table::default()
         }
     }

@@ -240,11 +240,14 @@ mod tests {
     fn table(version: u64, ports: &[u16]) -> Table {
         Table {
             version,
-            routes: vec![Route {
-                hosts: vec!["a.b".parse().unwrap()],
-                targets: ports.iter().map(|port| address(*port).into()).collect(),
-                ..Route::default()
-            }],
+            routes: vec![
+                Route {
+                    hosts: vec!["a.b".parse().unwrap()],
+                    targets: ports.iter().map(|port| address(*port).into()).collect(),
+                    ..Route::default()
+                }
+                .into(),
+            ],
             ..Table::default()
         }
     }

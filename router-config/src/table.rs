@@ -288,6 +288,7 @@ mod tests {
                 targets: ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port)).into()).collect(),
                 ..Route::default()
             })
+            .map(Arc::new)
             .collect();
         let drained = Arc::new(Notify::new());
         LookupTable::new(&Table { version: 1, routes, ..Table::default() }, None, |address| {
@@ -368,7 +369,7 @@ mod tests {
             ..Route::default()
         };
         let drained = Arc::new(Notify::new());
-        let table = Table { version: 1, routes: vec![route], ..Table::default() };
+        let table = Table { version: 1, routes: vec![route.into()], ..Table::default() };
         let table = LookupTable::new(&table, None, |address| TargetState::new(address, Arc::clone(&drained)));
         assert_eq!(table.targets().len(), 3);
         let route = table.lookup("a.b").unwrap();
@@ -397,7 +398,7 @@ mod tests {
                 whitelist: whitelist.clone(),
                 ..Route::default()
             };
-            let table = Table { version: 1, routes: vec![route], ..Table::default() };
+            let table = Table { version: 1, routes: vec![route.into()], ..Table::default() };
             let table = LookupTable::new(&table, None, |_| unreachable!());
             let route = table.lookup("a.b").unwrap();
             for inside in ["192.0.2.9", "2001:db8::7"] {
@@ -417,6 +418,7 @@ mod tests {
                 targets: vec![SocketAddr::from((number.to_be_bytes().map(|byte| byte | 1), 5000)).into()],
                 ..Route::default()
             })
+            .map(Arc::new)
             .collect();
         let table = Table { version: 1, routes, ..Table::default() };
         let drained = Arc::new(Notify::new());

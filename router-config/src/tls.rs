@@ -207,11 +207,11 @@ mod tests {
     fn the_host_with_the_route_decides_which_certificate_is_shown() {
         let switchboard = Switchboard::new(Duration::from_secs(1));
         let (wild, exact) = (certificate(&["*.a.test"]), certificate(&["own.a.test", "off.test"]));
-        let routes = ["*.a.test", "own.a.test", "bare.a.test", "*.deep.a.test"].map(route).into();
+        let routes = ["*.a.test", "own.a.test", "bare.a.test", "*.deep.a.test"].map(|host| route(host).into()).into();
         switchboard.apply(&Table {
             version: 1,
             routes,
-            certificates: vec![wild.clone(), exact.clone()],
+            certificates: vec![wild.clone(), exact.clone()].into(),
             ..Table::default()
         });
         let shown = |host: &str| {

@@ -6,6 +6,7 @@
 mod acme;
 mod bad_input;
 mod canary;
+mod cluster_trouble;
 mod commands;
 mod concurrency;
 mod crash;
@@ -27,12 +28,13 @@ fn main() -> ExitCode {
     if cluster::is_used() {
         return run_all(on_kubernetes());
     }
-    let long = rollout::long::scenarios().into_iter().chain(canary::scenarios()).map(Scenario::long);
+    let long = rollout::long::scenarios().into_iter().map(Scenario::long);
     let scenarios = [
         push::scenarios(),
         tour::scenarios(),
         commands::scenarios(),
         bad_input::scenarios(),
+        canary::scenarios(),
         concurrency::scenarios(),
         isolation::scenarios(),
         load::scenarios(),
@@ -57,11 +59,13 @@ fn on_kubernetes() -> Vec<Scenario> {
         one_off::scenarios(),
         rollout::scenarios(),
         crash::scenarios(),
+        cluster_trouble::scenarios(),
     ];
     // What has passed on the other scheduler and differs least here is for those who ask for it.
     let seldom = |scenario: &Scenario| {
         let name = scenario.name.as_str();
-        name.starts_with("commands::") || (name.starts_with("crash::") && name != "crash::killed_controller")
+        name.starts_with("commands::")
+            || (name.starts_with("crash::") && !["crash::killed_controller", "crash::killed_postgres"].contains(&name))
     };
     let every = scenarios.into_iter().flatten().map(|one| if seldom(&one) { one.long() } else { one });
     every.chain(rollout::long::scenarios().into_iter().map(Scenario::long)).collect()

@@ -1,9 +1,15 @@
 //! From `git push` to an answer.
 
-use anyhow::ensure;
-use paas_tests::{Platform, SmallRegistry, Start, User, both, says, scenarios, shared, succeed};
+use std::{fs, path::Path, time::Duration};
 
-scenarios![a_push_becomes_a_routed_app, a_registry_that_asks_for_a_password_is_shown_it];
+use anyhow::ensure;
+use paas_tests::{Platform, SmallRegistry, Start, User, both, eventually, says, scenarios, shared, succeed};
+
+scenarios![
+    a_push_becomes_a_routed_app,
+    a_registry_that_asks_for_a_password_is_shown_it,
+    of_a_destroyed_app_nothing_stays_in_the_registry,
+];
 
 async fn a_push_becomes_a_routed_app() -> anyhow::Result<()> {
     let platform = shared()?;
@@ -48,4 +54,29 @@ async fn a_registry_that_asks_for_a_password_is_shown_it() -> anyhow::Result<()>
     ensure!(!push.text.contains("hunter3"), "{}", push.text);
     ensure!(!platform.log().contains("hunter"), "a password is in the log");
     Ok(())
+}
+
+/// The registry's files belong to a user of its own, whose collector takes them away.
+async fn of_a_destroyed_app_nothing_stays_in_the_registry() -> anyhow::Result<()> {
+    let environment = vec![("PAAS_CLEAN_SECONDS".to_owned(), "1".to_owned())];
+    let platform = Platform::start(&Start { environment, ..Start::default() })?;
+    let storage = platform.addresses.data.join("registry/docker/registry/v2");
+    let count = |folder: &str| fs::read_dir(storage.join(folder)).map_or(0, Iterator::count);
+    let user = User::new(&platform)?;
+    let app = user.create_app()?;
+    app.deploy_sample("one")?;
+    ensure!(count("repositories") == 1 && count("blobs/sha256") >= 3, "{}", platform.log());
+    succeed(&app.paas(&["destroy", &format!("--confirm={}", app.name)])?)?;
+    let gone =
+        || async { Ok((count("repositories") == 0 && blobs(&storage.join("blobs/sha256"))? == 0).then_some(())) };
+    eventually("the registry is empty", Duration::from_secs(120), gone).await
+}
+
+/// How many blobs are in the folders of their first digits.
+fn blobs(folder: &Path) -> anyhow::Result<usize> {
+    let mut found = 0;
+    for digits in fs::read_dir(folder)? {
+        found += fs::read_dir(digits?.path())?.count();
+    }
+    Ok(found)
 }

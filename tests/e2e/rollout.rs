@@ -2,12 +2,15 @@
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
-use paas_tests::{App, Load, Platform, Start, User, scenarios, succeed};
+use paas_tests::{App, Load, Platform, Start, User, fail, image, random_name, says, scenarios, succeed};
 
-scenarios![no_request_fails_through_thirty_changes];
+scenarios![no_request_fails_through_changes_of_every_kind];
 
-async fn no_request_fails_through_thirty_changes() -> anyhow::Result<()> {
-    changes_under_load(30).await
+/// Each comes once.
+const KINDS: usize = 15;
+
+async fn no_request_fails_through_changes_of_every_kind() -> anyhow::Result<()> {
+    changes_under_load(KINDS).await
 }
 
 /// The same for hundreds of changes; `make soak` runs it.
@@ -25,7 +28,7 @@ async fn changes_under_load(changes: usize) -> anyhow::Result<()> {
     let app = user.create_app()?;
     app.deploy_sample("first")?;
     succeed(&app.paas(&["ps:scale", "cmd=2"])?)?;
-    let load = Load::start(platform.addresses.http, &format!("{}.localhost", app.name))?;
+    let load = Load::start(&platform.addresses, &format!("{}.localhost", app.name))?;
     for number in 0..changes {
         change(&platform, &app, number).await.with_context(|| format!("change {number}"))?;
     }
@@ -41,9 +44,9 @@ async fn changes_under_load(changes: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One change of the mixture; each kind comes again after ten.
+/// One change of the mixture.
 async fn change(platform: &Platform, app: &App<'_>, number: usize) -> anyhow::Result<()> {
-    match number % 10 {
+    match number % KINDS {
         0 | 5 => {
             app.deploy_sample(&format!("change {number}"))?;
         }
@@ -56,22 +59,47 @@ async fn change(platform: &Platform, app: &App<'_>, number: usize) -> anyhow::Re
         3 => {
             succeed(&app.paas(&["ps:restart"])?)?;
         }
-        4 => restart_service(platform, "controller").await?,
+        4 => restart_service(platform, "controller", Signal::SIGTERM).await?,
         7 => {
             succeed(&app.paas(&["rollback"])?)?;
         }
         8 => {
             succeed(&app.paas(&["ps:scale", "cmd=1"])?)?;
         }
-        _ => restart_service(platform, "builder").await?,
+        9 => restart_service(platform, "builder", Signal::SIGTERM).await?,
+        // What fails is taken back, and nobody has seen it.
+        10 => {
+            says(&fail(&app.paas(&["config:set", "MODE=exit"])?, 1)?, &["Rolling back process types"])?;
+        }
+        11 => {
+            let base = image::base()?;
+            let broken = format!("FROM {base}\nENV MODE=exit\nEXPOSE 5000\nCMD [\"/bin/sample-app\"]\n");
+            app.repository.write("Dockerfile", &broken)?;
+            app.repository.commit("broken")?;
+            let push = app.repository.push(app.user, &["deis", "main"])?;
+            ensure!(push.code == Some(1), "{push:?}");
+        }
+        // What the router alone does.
+        12 => {
+            let domain = format!("{}.example.test", random_name("zone"));
+            succeed(&app.paas(&["domains:add", &domain])?)?;
+            succeed(&app.paas(&["routing:set", "sticky=on", "body-size=1M", "request-ids=on"])?)?;
+            succeed(&app.paas(&["routing:unset", "sticky", "body-size", "request-ids"])?)?;
+            succeed(&app.paas(&["domains:remove", &domain])?)?;
+        }
+        13 => {
+            succeed(&app.paas(&["limits:set", &format!("cmd={}M", 128 + number)])?)?;
+        }
+        // On SIGTERM it would wait for its clients to go.
+        _ => restart_service(platform, "postgres", Signal::SIGINT).await?,
     }
     Ok(())
 }
 
 /// Ends a service gracefully and waits until `paas up` has started it again.
-async fn restart_service(platform: &Platform, service: &str) -> anyhow::Result<()> {
+async fn restart_service(platform: &Platform, service: &str, signal: Signal) -> anyhow::Result<()> {
     let before = platform.pid(service)?;
-    platform.signal(service, Signal::SIGTERM)?;
+    platform.signal(service, signal)?;
     platform.wait_for_restart(service, before).await?;
     platform.wait_until_ready().await
 }

@@ -100,7 +100,11 @@ async fn every_line_of_the_tour_works() -> anyhow::Result<()> {
     let info = succeed(&paas("info")?)?;
     says(
         &info,
-        &[&format!("=== {hello} Application"), &format!("url:      {url}"), &format!("owner:    {}", ann.name)],
+        &[
+            &format!("=== {hello} Application"),
+            &format!("url:      {}", url.trim_start_matches("http://")),
+            &format!("owner:    {}", ann.name),
+        ],
     )?;
     says(&info, &[&format!("=== {hello} Processes\n--- web:"), &format!("=== {hello} Domains\n{hello}")])?;
     says(&succeed(&paas("apps")?)?, &[&format!("=== Apps\n{hello}\n")])?;

@@ -6,6 +6,7 @@
 use std::{env, process::Command};
 
 use anyhow::Context as _;
+use serde_json::Value;
 
 use crate::{docker, succeed};
 
@@ -41,6 +42,46 @@ pub fn kubectl(arguments: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new("kubectl");
     command.arg("--kubeconfig").arg(kubeconfig()?).args(arguments);
     succeed(&command.output().context("kubectl")?)
+}
+
+/// The file that leads to the cluster, for changing: its only cluster and its only user.
+pub fn kubeconfig_with(change: impl FnOnce(&mut Value, &mut Value)) -> anyhow::Result<tempfile::NamedTempFile> {
+    let mut config: Value =
+        serde_json::from_str(&kubectl(&["config", "view", "--raw", "--minify", "--flatten", "--output", "json"])?)?;
+    let mut part = |list: &str, kind: &str| Some(config.get_mut(list)?.get_mut(0)?.get_mut(kind)?.take());
+    let (mut cluster, mut user) =
+        part("clusters", "cluster").zip(part("users", "user")).context("an odd kubeconfig")?;
+    change(&mut cluster, &mut user);
+    if let Some(place) = config.pointer_mut("/clusters/0/cluster") {
+        *place = cluster;
+    }
+    if let Some(place) = config.pointer_mut("/users/0/user") {
+        *place = user;
+    }
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), config.to_string())?;
+    Ok(file)
+}
+
+/// Where the API server is.
+pub fn server() -> anyhow::Result<url::Url> {
+    let template = "jsonpath={.clusters[0].cluster.server}";
+    Ok(url::Url::parse(kubectl(&["config", "view", "--minify", "--output", template])?.trim())?)
+}
+
+/// Has the cluster's own client apply an object.
+pub fn apply(object: &Value) -> anyhow::Result<()> {
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), object.to_string())?;
+    kubectl(&["apply", "--filename", file.path().to_str().context("an odd folder")?]).map(drop)
+}
+
+/// The namespace that an app has.
+pub fn namespace_of(app: &str) -> anyhow::Result<String> {
+    let selector = format!("paas.app-name={app}");
+    let name =
+        kubectl(&["get", "namespaces", "--selector", &selector, "--output", "jsonpath={.items[*].metadata.name}"])?;
+    Ok(name.trim().to_owned())
 }
 
 /// Whether what processes use can be told: an engine tells it by itself, a cluster by its metrics API.

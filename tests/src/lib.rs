@@ -17,9 +17,11 @@ pub mod api;
 pub mod app;
 pub mod bench;
 pub mod cluster;
+pub mod control_plane;
 pub mod docker;
 pub mod forwarder;
 pub mod gate;
+pub mod hollow;
 pub mod image;
 pub mod load;
 pub mod pebble;
@@ -27,6 +29,7 @@ pub mod platform;
 pub mod registry;
 pub mod repository;
 pub mod run;
+pub mod wire;
 
 use std::{future::Future, path::PathBuf, process::Output, time::Duration};
 
@@ -35,14 +38,17 @@ use tokio::time::Instant;
 
 pub use api::{Answer, Api};
 pub use app::{App, Page, User};
+pub use control_plane::ControlPlane;
 pub use docker::Container;
 pub use forwarder::Forwarder;
 pub use gate::Gate;
+pub use hollow::HollowNode;
 pub use load::Load;
 pub use platform::{Platform, Start};
 pub use registry::SmallRegistry;
 pub use repository::{Push, Pushing, Repository};
 pub use run::{Scenario, run_all, shared};
+pub use wire::Wire;
 
 /// A name that nobody else has.
 pub fn random_name(prefix: &str) -> String {

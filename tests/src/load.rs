@@ -11,8 +11,11 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
+use reqwest::Version;
 use tokio::{net::TcpStream, task::JoinSet};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
+
+use crate::platform::Addresses;
 
 /// A load that is on its way.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub struct Load {
 #[derive(Debug)]
 struct Shared {
     router: SocketAddr,
+    /// The same by TLS.
+    secure: SocketAddr,
     host: String,
     stop: AtomicBool,
     served: AtomicU64,
@@ -40,11 +45,12 @@ pub struct Outcome {
 }
 
 impl Load {
-    /// Starts it: two keep-alive visitors, one with a new connection each time, one slow upload after the other, one
-    /// websocket.
-    pub fn start(router: SocketAddr, host: &str) -> anyhow::Result<Self> {
+    /// Starts it: two keep-alive visitors, one with a new connection each time, two by TLS and HTTP/2 over one connection,
+    /// one who waits long for each answer, one slow upload after the other, one websocket.
+    pub fn start(addresses: &Addresses, host: &str) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
-            router,
+            router: addresses.http,
+            secure: addresses.https,
             host: host.to_owned(),
             stop: AtomicBool::new(false),
             served: AtomicU64::new(0),
@@ -53,9 +59,22 @@ impl Load {
         let mut visitors = JoinSet::new();
         let keep_alive = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
         let fresh = reqwest::Client::builder().timeout(Duration::from_secs(60)).pool_max_idle_per_host(0).build()?;
+        // The router shows what it made for itself: nobody vouches for that.
+        let secure = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .tls_danger_accept_invalid_certs(true)
+            .resolve(host, shared.secure)
+            .build()?;
+        let plain = format!("http://{}", shared.router);
         for client in [keep_alive.clone(), keep_alive.clone(), fresh] {
-            visitors.spawn(get_again_and_again(Arc::clone(&shared), client));
+            visitors.spawn(get_again_and_again(Arc::clone(&shared), client, format!("{plain}/"), Version::HTTP_11));
         }
+        for _ in 0..2 {
+            let url = format!("https://{host}:{}/", shared.secure.port());
+            visitors.spawn(get_again_and_again(Arc::clone(&shared), secure.clone(), url, Version::HTTP_2));
+        }
+        let slow = format!("{plain}/slow");
+        visitors.spawn(get_again_and_again(Arc::clone(&shared), keep_alive.clone(), slow, Version::HTTP_11));
         visitors.spawn(upload_again_and_again(Arc::clone(&shared), keep_alive));
         visitors.spawn(talk_again_and_again(Arc::clone(&shared)));
         Ok(Self { shared, visitors })
@@ -97,16 +116,18 @@ impl Shared {
     }
 }
 
-async fn get_again_and_again(shared: Arc<Shared>, client: reqwest::Client) {
-    let url = format!("http://{}/", shared.router);
+async fn get_again_and_again(shared: Arc<Shared>, client: reqwest::Client, url: String, version: Version) {
     while shared.goes_on() {
         let answer = async {
-            let answer = client.get(&url).header("host", &shared.host).send().await.map_err(|error| chain(&error))?;
-            let status = answer.status();
+            // Of HTTP/2 the address itself tells the host.
+            let request = client.get(&url);
+            let request = if version == Version::HTTP_2 { request } else { request.header("host", &shared.host) };
+            let answer = request.send().await.map_err(|error| chain(&error))?;
+            let (status, spoken) = (answer.status(), answer.version());
             let text = answer.text().await.map_err(|error| chain(&error))?;
-            if status.is_success() { Ok(()) } else { Err(format!("{status}: {text}")) }
+            if status.is_success() && spoken == version { Ok(()) } else { Err(format!("{spoken:?} {status}: {text}")) }
         };
-        shared.note("GET", answer.await);
+        shared.note(&format!("GET {url}"), answer.await);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -142,7 +142,7 @@ async fn serve(
         Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => {
             tracing::info!(%peer, app.name = %app, key = fingerprint, "no such app for this key");
             let text = format!(
-                "There is no app {app}, or you may not use it. See `deis apps`, or make it with `deis create {app}`."
+                "There is no app {app}, or you may not use it. See `paas apps`, or make it with `paas create {app}`."
             );
             return client.refuse(&text).await;
         }

@@ -14,5 +14,6 @@ mod controller;
 mod deploys;
 mod front_door;
 mod hostile;
+mod store;
 mod trouble;
 mod world;

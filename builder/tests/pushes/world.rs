@@ -124,6 +124,8 @@ impl World {
             .arg(self.folder.path().join("builder.key"))
             // Nothing here needs a network, and the engine's is shared with others.
             .args(["--build-network", "none", "--registry", &self.registry.host])
+            .arg("--registry-store")
+            .arg(self.folder.path().join("registry"))
             .args(&self.arguments);
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = Lines::of(child.stderr.take().unwrap());
@@ -271,7 +273,7 @@ impl Registry {
 
     pub(crate) async fn start_on(storage: &Path, address: &str) -> Self {
         std::fs::create_dir_all(storage).unwrap();
-        let config = storage.with_extension("yml");
+        let config = storage.join("config.yml");
         let text = format!(
             "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{address}'}}\n",
             storage.display()

@@ -74,7 +74,7 @@ pub(crate) struct Create {
     /// Add no git remote
     #[arg(long)]
     no_remote: bool,
-    /// Buildpack to build with
+    /// Buildpack to keep as the variable `BUILDPACK_URL`; what is built is the Dockerfile
     #[arg(short, long, value_name = "URL")]
     buildpack: Option<String>,
     /// Name of the git remote
@@ -184,7 +184,9 @@ async fn info(arguments: &Info, context: &Context) -> Result<(), Error> {
         printer.line(format!("updated:  {}", info.updated))?;
         printer.line(format!("uuid:     {}", info.uuid))?;
         printer.line(format!("created:  {}", info.created))?;
-        printer.line(format!("url:      {}", url(&app, &info, &domains.results)?))?;
+        // A host, as the contract shows it; `--json` has the whole address.
+        let url = url(&app, &info, &domains.results)?;
+        printer.line(format!("url:      {}", url.split_once("://").map_or(url.as_str(), |(_, host)| host)))?;
         printer.line(format!("owner:    {}", info.owner))?;
         printer.line(format!("id:       {}", info.id))?;
         printer.line("")?;

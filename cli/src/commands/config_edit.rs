@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     path::Path,
     process::{Command, Stdio},
 };
@@ -37,6 +37,7 @@ pub(crate) struct Edit {
 
 pub(crate) async fn edit(arguments: &Edit, context: &Context) -> Result<(), Error> {
     let app = context.app(&arguments.app)?;
+    let editor = editor()?;
     let before = app.get::<Config>("config/").await?.values;
     let cannot = |error: std::io::Error| Error::new(format!("cannot write a file for the editor: {error}"));
     // Only the user may read it, and it goes with this command.
@@ -45,7 +46,7 @@ pub(crate) async fn edit(arguments: &Edit, context: &Context) -> Result<(), Erro
     let mut file = fs::File::create_new(&path).map_err(cannot)?;
     file.write_all(env_file::write(&before).as_bytes()).map_err(cannot)?;
     drop(file);
-    run_editor(&path)?;
+    run_editor(&editor, &path)?;
     let after = parsed(&read_file(&path)?, "the edited text")?;
     let mut changes: BTreeMap<String, Option<String>> = BTreeMap::new();
     for (key, value) in &after {
@@ -61,12 +62,21 @@ pub(crate) async fn edit(arguments: &Edit, context: &Context) -> Result<(), Erro
     change(context, app, &arguments.detach, "Creating config... ", changes).await
 }
 
-/// Runs the user's editor and waits until it is closed. The variable may hold arguments too, parted by blanks.
-fn run_editor(path: &Path) -> Result<(), Error> {
-    let wanted =
+/// The user's editor, maybe with arguments; `vi` where they have chosen none, which needs a terminal.
+fn editor() -> Result<String, Error> {
+    let chosen =
         ["VISUAL", "EDITOR"].iter().find_map(|name| std::env::var(name).ok().filter(|it| !it.trim().is_empty()));
-    let wanted = wanted.unwrap_or_else(|| "vi".to_owned());
-    let mut words = wanted.split_whitespace();
+    match chosen {
+        Some(chosen) => Ok(chosen),
+        None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => Ok("vi".to_owned()),
+        None => Err(Error::usage("there is no terminal to edit on, and EDITOR names no editor that needs none")
+            .hint("'paas config:set' and 'paas config:push' change variables without an editor")),
+    }
+}
+
+/// Runs the editor and waits until it is closed; its arguments are parted by blanks.
+fn run_editor(editor: &str, path: &Path) -> Result<(), Error> {
+    let mut words = editor.split_whitespace();
     let program = words.next().unwrap_or("vi");
     let status = Command::new(program).args(words).arg(path).stdin(Stdio::inherit()).status().map_err(|error| {
         Error::new(format!("cannot run the editor {program}: {error}")).hint("set EDITOR to one that is installed")

@@ -69,9 +69,13 @@ async fn add(arguments: Add, context: &Context) -> Result<(), Error> {
     let body = AddDomain { domain: arguments.domain };
     let what = format!("Adding {} to {}... ", body.domain, app.name);
     let added: Domain = context.printer.waiting(&what, app.post("domains/", &body)).await.map_err(|error| {
-        let in_use = error.to_string().contains("already in use");
-        let hint = "a domain is one app's: that app's owner takes it off with 'paas domains:remove'";
-        if in_use { error.hint(hint) } else { error }
+        if error.to_string().contains("already in use") {
+            error.hint("a domain is one app's: that app's owner takes it off with 'paas domains:remove'")
+        } else if body.domain.contains(['/', ':']) {
+            error.hint("a domain is a host name alone, such as www.example.com")
+        } else {
+            error
+        }
     })?;
     context.printer.either(&added, || context.printer.line("done"))
 }

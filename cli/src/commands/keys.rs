@@ -101,9 +101,18 @@ async fn add(arguments: Add, context: &Context) -> Result<(), Error> {
     let body = CreateKey { id, public: key.to_string() };
     let upload = session.post::<Key>("/v2/keys/", &body);
     let what = format!("Uploading {file_name} to paas... ");
+    let shown = path.display();
     let key = context.printer.waiting(&what, upload).await.map_err(|error| {
-        let in_use = error.to_string().contains("already in use");
-        if in_use { error.hint("a key is one user's; see with 'paas keys' whether it is yours already") } else { error }
+        let text = error.to_string();
+        if text.contains("already in use") {
+            error.hint("a key is one user's; see with 'paas keys' whether it is yours already")
+        } else if text.contains("with this id already exists") {
+            error.hint(format!(
+                "'paas keys' shows whether it is this one; under another name: paas keys:add NAME {shown}"
+            ))
+        } else {
+            error
+        }
     })?;
     context.printer.either(&key, || context.printer.line("done"))
 }

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
     lines: Option<i64>,
     /// Go on showing what comes
-    #[arg(short, long)]
+    #[arg(short, long, alias = "tail", short_alias = 't')]
     follow: bool,
     /// Only what this process type, or this process, wrote
     #[arg(long, value_name = "TYPE|NAME")]

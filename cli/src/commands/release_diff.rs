@@ -25,12 +25,13 @@ const MOST: i32 = 100;
 /// Show what is different between two releases
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  paas releases:diff v3 v5\n  paas releases:diff v3 -a hello   (with the newest)\n\n\
+    after_help = "Examples:\n  paas releases:diff               (the newest with the last good one before it)\n  \
+                        paas releases:diff v3 v5\n  paas releases:diff v3 -a hello   (with the newest)\n\n\
                         Variables are shown as 'paas config' shows them."
 )]
 pub(crate) struct Arguments {
-    /// Release to start from, such as v3
-    from: ReleaseVersion,
+    /// Release to start from, such as v3; the last good one before the newest when absent
+    from: Option<ReleaseVersion>,
     /// Release to compare it with; the newest when absent
     to: Option<ReleaseVersion>,
     #[command(flatten)]
@@ -40,7 +41,11 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments, context: &Context) -> Result<(), Error> {
     let app = context.app(&arguments.app)?;
     let newest = newest(&app).await?.ok_or_else(|| Error::new(format!("{} has no releases", app.name)))?;
-    let (from, to) = (arguments.from, arguments.to.unwrap_or(newest));
+    let from = match arguments.from {
+        Some(from) => from,
+        None => last_good(&app, newest).await?,
+    };
+    let to = arguments.to.unwrap_or(newest);
     let (from, to) = tokio::try_join!(release(&app, from, newest), release(&app, to, newest))?;
     let (old, new, between) =
         tokio::try_join!(build(&app, from.build), build(&app, to.build), between(&app, &from, &to, newest))?;
@@ -83,6 +88,16 @@ async fn release(app: &App, version: ReleaseVersion, newest: ReleaseVersion) -> 
     app.get(&format!("releases/{version}/")).await.map_err(|error| {
         let unknown = error.to_string().contains("No Release matches");
         if unknown { error.hint(format!("the newest release of {} is {newest}", app.name)) } else { error }
+    })
+}
+
+/// The newest release before this one that did not fail.
+async fn last_good(app: &App, newest: ReleaseVersion) -> Result<ReleaseVersion, Error> {
+    let page: Page<Release> = app.get(&format!("releases/?limit={MOST}")).await?;
+    let good = page.results.into_iter().find(|release| release.version < newest && !release.failed);
+    good.map(|release| release.version).ok_or_else(|| {
+        Error::new(format!("{} has no good release before {newest}", app.name))
+            .hint(format!("'paas releases -a {}' lists its releases", app.name))
     })
 }
 

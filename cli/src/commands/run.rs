@@ -13,7 +13,7 @@ use crate::{
     context::Context,
     error::Error,
     printer::aside,
-    session::{App, AppOption},
+    session::{App, AppOption, Found},
     terminal,
 };
 
@@ -76,8 +76,15 @@ fn ended(code: i32) -> Result<(), Error> {
 }
 
 fn explain(app: &App, error: Error) -> Error {
-    let no_build = error.to_string().contains("No build associated");
-    if no_build { error.hint(format!("{} has nothing to run yet; 'git push' makes a build", app.name)) } else { error }
+    let text = error.to_string();
+    if text.contains("No build associated") {
+        error.hint(format!("{} has nothing to run yet; 'git push' makes a build", app.name))
+    } else if text.contains("No App matches") && app.found == Found::Told {
+        // As `paas run ls -al` is read, which asks for the app `l`.
+        error.hint("an option that is the command's own goes behind '--': paas run -- ls -al")
+    } else {
+        error
+    }
 }
 
 /// Waits for its end, and shows then what it wrote.

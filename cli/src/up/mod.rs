@@ -87,6 +87,7 @@ async fn start(
         git_url: format!("ssh://git@{}:{}", arguments.git_host(), ssh.address.port()),
         controller: controller.address,
         registry: arguments.registry.clone().unwrap_or_default(),
+        registry_store: None,
         docker: arguments.docker.clone(),
         database_url: arguments.database_url.clone().unwrap_or_else(|| String::new().into()),
         private_database: arguments.database_url.is_none(),
@@ -101,6 +102,7 @@ async fn start(
     }
     if let Some((program, port)) = registry {
         wiring.registry = port.address.to_string();
+        wiring.registry_store = Some(data.root().join(registry::NAME));
         supervisor.start(registry::service(data, program, port)?).await?;
     }
     let visitors = [http.address, https.address];

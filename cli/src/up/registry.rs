@@ -33,7 +33,7 @@ pub(crate) fn service(data: &Data, program: PathBuf, port: Port) -> Result<Servi
         "storage": {
             "filesystem": { "rootdirectory": "." },
             "delete": { "enabled": true },
-            "cache": { "blobdescriptor": "inmemory" },
+            // And no cache: the builder takes layers away that nobody uses, and the next push of one must not find it.
         },
         "http": { "addr": port.address.to_string() },
     });

@@ -35,6 +35,8 @@ pub(crate) struct Wiring {
     pub(crate) controller: SocketAddr,
     /// Host and port of the registry.
     pub(crate) registry: String,
+    /// Its files, when it is our own.
+    pub(crate) registry_store: Option<PathBuf>,
     /// Docker engine.
     pub(crate) docker: String,
     /// Postgres; may hold a password when it is not our own.
@@ -77,7 +79,7 @@ impl Wiring {
     /// The builder, which takes git pushes at `ssh`.
     pub(crate) fn builder(&self, data: &Data, programs: &Programs, ssh: Port, health: Port) -> Result<Service, Error> {
         let address = health.address;
-        let environment = vec![
+        let mut environment = vec![
             ("PAAS_SSH_LISTEN", ssh.address.to_string().into()),
             ("PAAS_DATA", data.folder(BUILDER)?.into()),
             ("PAAS_CONTROLLER_URL", format!("http://{}", self.controller).into()),
@@ -86,6 +88,7 @@ impl Wiring {
             ("PAAS_DOCKER", self.docker.clone().into()),
             ("PAAS_HEALTH_LISTEN", address.to_string().into()),
         ];
+        environment.extend(self.registry_store.as_ref().map(|store| ("PAAS_REGISTRY_STORE", store.into())));
         Ok(self.service(
             BUILDER,
             &programs.builder,

@@ -106,7 +106,7 @@ fn an_app_is_shown() {
     assert_eq!(
         world.paas(&["info"]).good(),
         "=== hello Application\nupdated:  2024-05-01T10:05:00Z\nuuid:     0d0c7a52-5c3a-4d7c-9d3a-1f2e3d4c5b6a\n\
-         created:  2024-05-01T10:00:00Z\nurl:      http://hello.localhost:8080\nowner:    ann\nid:       hello\n\n\
+         created:  2024-05-01T10:00:00Z\nurl:      hello.localhost:8080\nowner:    ann\nid:       hello\n\n\
          === hello Processes\n--- web:\nhello-web-1 up (v2)\nhello-web-2 up (v2)\n\n=== hello Domains\nhello\n\n\
          === hello Label\nNo labels found.\n"
     );

@@ -95,3 +95,18 @@ fn a_file_that_cannot_be_pushed_says_why_and_no_secret() {
     assert!(world.paas(&["config:push", "-p", "image"]).bad(1).contains("valid UTF-8"));
     assert!(world.server.requests().is_empty(), "nothing is asked of the controller");
 }
+
+#[test]
+fn variables_are_edited_only_where_somebody_can() {
+    let world = World::with_app();
+    world.server.answer("GET /v2/apps/hello/config/", 200, config(&json!({"A": "1"})));
+    assert_eq!(
+        world.paas(&["config:edit"]).bad(2),
+        "Error: there is no terminal to edit on, and EDITOR names no editor that needs none\n\
+         hint: 'paas config:set' and 'paas config:push' change variables without an editor\n"
+    );
+    assert!(world.server.requests().is_empty());
+    let mut command = world.command(env!("CARGO_BIN_EXE_paas"), &world.folder());
+    let output = command.env("EDITOR", "true").arg("config:edit").output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "Nothing was changed.\n");
+}

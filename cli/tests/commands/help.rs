@@ -164,16 +164,53 @@ fn a_mistyped_command_gets_a_suggestion() {
         (&["confg:set", "A=1"][..], "confg:set", "config:set"),
         (&["config", "sett", "A=1"], "config:sett", "config:set"),
         (&["destory"], "destory", "destroy"),
+        (&["app"], "app", "apps"),
+        (&["transfer", "bob"], "transfer", "apps:transfer"),
         (&["help", "release:list"], "release:list", "releases:list"),
     ] {
         assert_eq!(
             world.paas(typed).bad(2),
             format!(
-                "Error: Found no matching command for '{wrong}', try 'paas help'\nhint: did you mean 'paas {meant}'?\n"
+                "Error: Found no matching command for '{wrong}', try 'paas help'\nhint: did you mean 'paas {meant}'?\n{}",
+                if wrong.starts_with("config:") {
+                    "hint: 'paas help config' lists the commands of config\n"
+                } else {
+                    ""
+                }
             )
         );
     }
+    // What is about a group is looked for in the group.
+    assert_eq!(
+        world.paas(&["config", "GREETING"]).bad(2),
+        "Error: Found no matching command for 'config:GREETING', try 'paas help'\n\
+         hint: 'paas help config' lists the commands of config\n"
+    );
     assert_eq!(world.paas(&["zzz"]).bad(2), "Error: Found no matching command for 'zzz', try 'paas help'\n");
+}
+
+#[test]
+fn a_command_of_another_platform_is_known() {
+    let world = World::new();
+    for (typed, meant) in [
+        (&["config:get", "GREETING"][..], "paas config"),
+        (&["env"], "paas config"),
+        (&["perms:add", "bob"], "paas perms:create"),
+        (&["ps:stop"], "paas ps:scale web=0"),
+        (&["restart"], "paas ps:restart"),
+        (&["deploy"], "git push deis main"),
+        (&["letsencrypt:enable"], "paas tls:auto:enable"),
+    ] {
+        let told = world.paas(typed).bad(2);
+        assert!(told.ends_with(&format!("\nhint: did you mean '{meant}'?\n")), "{told}");
+    }
+    let world = World::with_app();
+    world.server.answer("GET /v2/apps/hello/logs?follow=true", 200, "");
+    for follow in ["--follow", "--tail", "-f", "-t"] {
+        world.paas(&["logs", follow]);
+    }
+    let asked = world.server.lines();
+    assert_eq!(asked.iter().filter(|line| line.ends_with("/logs?follow=true")).count(), 4, "{asked:?}");
 }
 
 #[test]

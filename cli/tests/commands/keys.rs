@@ -84,6 +84,12 @@ fn a_key_in_use_is_refused() {
         "Error: Public Key is already in use\n\
          hint: a key is one user's; see with 'paas keys' whether it is yours already\n"
     );
+    world.server.answer("POST /v2/keys/", 400, r#"{"id":["SSH Key with this id already exists."]}"#);
+    assert_eq!(
+        world.paas(&["keys:add", "id.pub"]).bad(1),
+        "Error: SSH Key with this id already exists.\n\
+         hint: 'paas keys' shows whether it is this one; under another name: paas keys:add NAME id.pub\n"
+    );
 }
 
 #[test]

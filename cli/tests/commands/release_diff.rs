@@ -37,7 +37,9 @@ fn world() -> World {
     for release in &releases {
         world.server.answer(&format!("GET /v2/apps/hello/releases/v{}/", release["version"]), 200, release);
     }
-    for (version, values) in [(2, json!({"B": "x"})), (4, json!({"A": "1", "B": "y"})), (1, json!({}))] {
+    for (version, values) in
+        [(2, json!({"B": "x"})), (4, json!({"A": "1", "B": "y"})), (1, json!({})), (5, json!({"B": "x"}))]
+    {
         let mut config = crate::world::config(&values);
         if version == 4 {
             let changes = json!({"memory": {"web": "512M"}, "registry": {"username": "ann", "password": "hunter2"}});
@@ -49,7 +51,10 @@ fn world() -> World {
         world.server.answer(&format!("GET /v2/apps/hello/releases/?{query}"), 200, page(of, 5));
     };
     list("limit=1", &releases[..1]);
+    list("limit=100", &releases);
     list("limit=2&offset=1", &releases[1..3]);
+    list("limit=1&offset=0", &releases[..1]);
+    list("limit=2&offset=0", &releases[..2]);
     list("limit=3&offset=0", &releases[..3]);
     list("limit=1&offset=3", &releases[3..4]);
     world.server.answer(
@@ -95,6 +100,22 @@ fn the_newest_is_compared_with_when_none_is_named() {
     assert_eq!(
         world.paas(&["releases:diff", "v4", "v4"]).good(),
         "=== hello v4 to v4\nBoth have the same build and the same config.\n"
+    );
+}
+
+#[test]
+fn without_a_release_the_newest_is_compared_with_the_last_good_one() {
+    let world = world();
+    let shown = world.paas(&["releases:diff"]).good();
+    assert_eq!(shown, world.paas(&["releases:diff", "v4", "v5"]).good());
+    let failed = |version| changed(version, "ann deployed a config that failed", "failed", &json!(true));
+    let list = [release(5, "ann rolled back to v2"), failed(4), failed(3), release(2, "ann deployed 1a2b3c4")];
+    world.server.answer("GET /v2/apps/hello/releases/?limit=100", 200, page(&list, 5));
+    assert_eq!(world.paas(&["releases:diff"]).good(), world.paas(&["releases:diff", "v2"]).good());
+    world.server.answer("GET /v2/apps/hello/releases/?limit=100", 200, page(&list[..1], 1));
+    assert_eq!(
+        world.paas(&["releases:diff"]).bad(1),
+        "Error: hello has no good release before v5\nhint: 'paas releases -a hello' lists its releases\n"
     );
 }
 

@@ -40,6 +40,18 @@ fn the_words_of_a_command_are_joined() {
 }
 
 #[test]
+fn an_option_that_named_an_app_may_have_been_the_commands() {
+    let world = World::with_app();
+    world.server.answer("POST /v2/apps/l/run/", 404, r#""No App matches the given query.""#);
+    let error = world.paas(&["run", "ls", "-al"]).bad(1);
+    assert!(error.contains("\nhint: there is no app l at http://controller\n"), "{error}");
+    assert!(
+        error.ends_with("\nhint: an option that is the command's own goes behind '--': paas run -- ls -al\n"),
+        "{error}"
+    );
+}
+
+#[test]
 fn json_holds_the_output_and_the_code_stays() {
     let world = World::with_app();
     let answer = json!({"exit_code": 2, "output": "no"});

@@ -27,6 +27,15 @@ fn domains_come_and_go() {
 }
 
 #[test]
+fn an_address_is_no_domain() {
+    let world = World::with_app();
+    let refusal = r#"{"domain":["Hostname does not look valid, could not convert to ACE http://x.test: no"]}"#;
+    world.server.answer("POST /v2/apps/hello/domains/", 400, refusal);
+    let error = world.paas(&["domains:add", "http://x.test"]).bad(1);
+    assert!(error.ends_with("\nhint: a domain is a host name alone, such as www.example.com\n"), "{error}");
+}
+
+#[test]
 fn a_refused_domain_says_why() {
     let world = World::with_app();
     for (status, body, told) in [

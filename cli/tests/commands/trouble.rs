@@ -54,6 +54,9 @@ fn a_web_page_is_no_controller() {
     let world = World::logged_in();
     let error = world.paas(&["apps"]).bad(1);
     assert!(error.starts_with("Error: http://controller answered 404 Not Found with a web page"), "{error}");
+    // The platform's own router, asked by a name that leads to no app of its.
+    world.server.answer("GET /v2/apps/?limit=100", 404, "404 Not Found\nThere is no app at this address.\n");
+    assert_eq!(world.paas(&["apps"]).bad(1), error);
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub struct Record {
     pub routed: bool,
     /// Where visitors reach it.
     pub address: Option<String>,
+    /// What keeps it from being ready, in few words, as far as that is known.
+    pub trouble: Option<String>,
     /// How often its process has ended by itself.
     pub exits: u32,
     /// How often its process was started again, for whatever reason.
@@ -77,7 +79,7 @@ pub struct Record {
 /// The app's instances, oldest first.
 pub async fn list(db: &mut PgConnection, app: Uuid) -> Result<Vec<Record>, DbError> {
     let rows = sqlx::query!(
-        "SELECT name, process_type, version, state, replace, routed, address, exits, restarts, unrouted_at, created, started, changed
+        "SELECT name, process_type, version, state, replace, routed, address, trouble, exits, restarts, unrouted_at, created, started, changed
          FROM instances WHERE app_id = $1 ORDER BY created, name",
         app
     )
@@ -94,6 +96,7 @@ pub async fn list(db: &mut PgConnection, app: Uuid) -> Result<Vec<Record>, DbErr
                 replace: row.replace,
                 routed: row.routed,
                 address: row.address,
+                trouble: row.trouble,
                 exits: u32::try_from(row.exits).unwrap_or_default(),
                 restarts: u32::try_from(row.restarts).unwrap_or_default(),
                 unrouted_at: row.unrouted_at,
@@ -125,27 +128,45 @@ pub async fn insert(
     Ok(())
 }
 
+/// What was seen of a kept instance; the fields are those of a [`Record`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a record's")]
+pub struct Sight {
+    pub state: State,
+    pub address: Option<String>,
+    pub trouble: Option<String>,
+    pub exits: u32,
+    pub started: Option<DateTime<Utc>>,
+}
+
+impl Sight {
+    /// What was seen last.
+    pub fn of(record: &Record) -> Self {
+        Self {
+            state: record.state,
+            address: record.address.clone(),
+            trouble: record.trouble.clone(),
+            exits: record.exits,
+            started: record.started,
+        }
+    }
+}
+
 /// Notes what was seen of a kept instance.
-pub async fn note(
-    db: &mut PgConnection,
-    name: &InstanceName,
-    state: State,
-    address: Option<&str>,
-    exits: u32,
-    started: Option<DateTime<Utc>>,
-) -> Result<(), DbError> {
+pub async fn note(db: &mut PgConnection, name: &InstanceName, seen: &Sight) -> Result<(), DbError> {
     // One that visitors are sent to stays `up` until it is unrouted: that takes a new table.
     sqlx::query!(
         "UPDATE instances SET changed = CASE WHEN state = $2 THEN changed ELSE now() END,
                 state = CASE WHEN routed THEN state ELSE $2 END,
                 address = CASE WHEN routed THEN address ELSE $3 END, restarts = restarts + greatest($4 - exits, 0),
-                exits = $4, started = $5
+                exits = $4, started = $5, trouble = $6
          WHERE name = $1 AND state IN ('starting', 'up', 'crashed')",
         name.as_str(),
-        state.as_str(),
-        address,
-        i32::try_from(exits).unwrap_or(i32::MAX),
-        started
+        seen.state.as_str(),
+        seen.address,
+        i32::try_from(seen.exits).unwrap_or(i32::MAX),
+        seen.started,
+        seen.trouble
     )
     .execute(db)
     .await?;

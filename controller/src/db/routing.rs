@@ -7,17 +7,73 @@ use uuid::Uuid;
 use super::DbError;
 use crate::domain::routing::Routing;
 
-/// Raises the table's version: the caller's transaction changes what the table is made of.
-pub async fn raise(db: &mut PgConnection) -> Result<i64, DbError> {
-    let version =
-        sqlx::query_scalar!("UPDATE routing SET version = version + 1 RETURNING version").fetch_one(&mut *db).await?;
+/// What of the table a transaction changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// The route of an app: where its visitors are led, and how.
+    Route(Uuid),
+    /// The same, and which of its domains have a certificate.
+    Names(Uuid),
+    /// Certificates, and answers to challenges.
+    Certificates,
+    /// Whatever there is.
+    Everything,
+}
+
+/// Raises the table's version: the caller's transaction changes this of what the table is made of.
+///
+/// Whoever raises it holds it until the end of the transaction: versions become visible in their order.
+pub async fn raise(db: &mut PgConnection, changed: Changed) -> Result<i64, DbError> {
+    let version = sqlx::query_scalar!(
+        "UPDATE routing SET version = version + 1, told = told + $1::integer,
+                certificates = CASE WHEN $2 THEN version + 1 ELSE certificates END RETURNING version",
+        i32::from(changed != Changed::Everything),
+        matches!(changed, Changed::Names(_) | Changed::Certificates)
+    )
+    .fetch_one(&mut *db)
+    .await?;
+    match changed {
+        Changed::Route(app) | Changed::Names(app) => {
+            sqlx::query!(
+                "INSERT INTO route_changes (app_id, version) VALUES ($1, $2)
+                 ON CONFLICT (app_id) DO UPDATE SET version = $2",
+                app,
+                version
+            )
+            .execute(&mut *db)
+            .await?;
+        }
+        Changed::Certificates => {}
+        Changed::Everything => {
+            sqlx::query!("DELETE FROM route_changes").execute(&mut *db).await?;
+        }
+    }
     sqlx::query!("SELECT pg_notify('paas_routes', '')").execute(db).await?;
     Ok(version)
 }
 
-/// The table's version.
-pub async fn version(db: &mut PgConnection) -> Result<i64, DbError> {
-    Ok(sqlx::query_scalar!("SELECT version FROM routing").fetch_one(db).await?)
+/// Where the table stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its version.
+    pub version: i64,
+    /// Versions that did not say what they changed: between two tables that agree in this, all is told.
+    pub untold: i64,
+    /// The version at which certificates changed last.
+    pub certificates: i64,
+}
+
+/// Where the table stands.
+pub async fn standing(db: &mut PgConnection) -> Result<Standing, DbError> {
+    let standing =
+        sqlx::query_as!(Standing, r#"SELECT version, version - told AS "untold!", certificates FROM routing"#);
+    Ok(standing.fetch_one(db).await?)
+}
+
+/// The apps whose routes changed after this version. To be read with [`standing`] in one repeatable-read transaction.
+pub async fn changed_after(db: &mut PgConnection, version: i64) -> Result<Vec<Uuid>, DbError> {
+    let apps = sqlx::query_scalar!("SELECT app_id FROM route_changes WHERE version > $1", version);
+    Ok(apps.fetch_all(db).await?)
 }
 
 /// One app of the table: its domains and the addresses of its routed instances.
@@ -45,7 +101,7 @@ pub struct AppRoute {
     pub hsts: Option<Json<Hsts>>,
 }
 
-/// What the whole table is made of: every app that is routable. To be read with [`version`] in one repeatable-read transaction.
+/// What the whole table is made of: every app that is routable. To be read with [`standing`] in one repeatable-read transaction.
 pub async fn list(db: &mut PgConnection) -> Result<Vec<AppRoute>, DbError> {
     let routes = sqlx::query_as!(
         AppRoute,
@@ -59,7 +115,31 @@ pub async fn list(db: &mut PgConnection) -> Result<Vec<AppRoute>, DbError> {
            JOIN (SELECT app_id, array_agg(domain ORDER BY domain) AS domains FROM domains GROUP BY app_id) d ON d.app_id = a.id
            LEFT JOIN (SELECT app_id, array_agg(address ORDER BY name) AS addresses, array_agg(process_type ORDER BY name) AS types
                       FROM instances WHERE routed AND address IS NOT NULL GROUP BY app_id) i ON i.app_id = a.id
-           WHERE a.name IS NOT NULL AND s.routable ORDER BY a.name"#
+           WHERE a.name IS NOT NULL AND s.routable"#
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(routes)
+}
+
+/// The same of these apps alone. Those that are not routable, or not any more, are left out.
+pub async fn list_of(db: &mut PgConnection, apps: &[Uuid]) -> Result<Vec<AppRoute>, DbError> {
+    let routes = sqlx::query_as!(
+        AppRoute,
+        r#"SELECT a.id AS app,
+                  ARRAY(SELECT domain FROM domains d WHERE d.app_id = a.id ORDER BY domain) AS "domains!",
+                  ARRAY(SELECT address FROM instances i WHERE i.app_id = a.id AND routed AND address IS NOT NULL ORDER BY name)
+                      AS "addresses!: Vec<String>",
+                  ARRAY(SELECT process_type FROM instances i WHERE i.app_id = a.id AND routed AND address IS NOT NULL ORDER BY name)
+                      AS "types!",
+                  s.maintenance, s.whitelist, s.routing AS "routing: Json<Routing>", s.maintenance_page,
+                  coalesce(t.https_enforced, false) AS "https_only!", t.hsts AS "hsts: Json<Hsts>"
+           FROM apps a
+           JOIN settings s ON s.app_id = a.id
+           JOIN tls t ON t.app_id = a.id
+           WHERE a.id = ANY($1) AND a.name IS NOT NULL AND s.routable
+             AND EXISTS (SELECT FROM domains d WHERE d.app_id = a.id)"#,
+        apps
     )
     .fetch_all(db)
     .await?;

@@ -44,19 +44,42 @@ pub struct Routed {
 
 /// The services of all apps, oldest first.
 pub async fn list_all(db: &mut PgConnection) -> Result<Vec<Routed>, DbError> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        RoutedRow,
         r#"SELECT s.app_id, s.process_type, s.path_pattern,
                   coalesce(d.status IN ('pending', 'starting', 'switching'), false) AS "is_new!"
            FROM services s LEFT JOIN deployments d ON d.id = s.deployment ORDER BY s.created, s.process_type"#
-    )
-    .fetch_all(db)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let service = service(&row.process_type, &row.path_pattern)?;
-            Ok(Routed { app: row.app_id, service, is_new: row.is_new })
-        })
-        .collect()
+    );
+    rows.fetch_all(db).await?.into_iter().map(Routed::try_from).collect()
+}
+
+/// The services of these apps, oldest first.
+pub async fn list_of(db: &mut PgConnection, apps: &[Uuid]) -> Result<Vec<Routed>, DbError> {
+    let rows = sqlx::query_as!(
+        RoutedRow,
+        r#"SELECT s.app_id, s.process_type, s.path_pattern,
+                  coalesce(d.status IN ('pending', 'starting', 'switching'), false) AS "is_new!"
+           FROM services s LEFT JOIN deployments d ON d.id = s.deployment
+           WHERE s.app_id = ANY($1) ORDER BY s.created, s.process_type"#,
+        apps
+    );
+    rows.fetch_all(db).await?.into_iter().map(Routed::try_from).collect()
+}
+
+struct RoutedRow {
+    app_id: Uuid,
+    process_type: String,
+    path_pattern: String,
+    is_new: bool,
+}
+
+impl TryFrom<RoutedRow> for Routed {
+    type Error = DbError;
+
+    fn try_from(row: RoutedRow) -> Result<Self, DbError> {
+        let service = service(&row.process_type, &row.path_pattern)?;
+        Ok(Self { app: row.app_id, service, is_new: row.is_new })
+    }
 }
 
 /// Adds a service of the app.
@@ -99,8 +122,15 @@ pub async fn delete(db: &mut PgConnection, app: Uuid, process_type: &ProcessType
     Ok(done.rows_affected() == 1)
 }
 
-/// Removes the service whose processes a deployment should have started.
-pub async fn delete_of(db: &mut PgConnection, deployment: Uuid) -> Result<(), DbError> {
-    sqlx::query!("DELETE FROM services WHERE deployment = $1", deployment).execute(db).await?;
-    Ok(())
+/// Whether there is a service whose processes this deployment starts.
+pub async fn is_of(db: &mut PgConnection, deployment: Uuid) -> Result<bool, DbError> {
+    let is_of =
+        sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM services WHERE deployment = $1) AS "is_of!""#, deployment);
+    Ok(is_of.fetch_one(db).await?)
+}
+
+/// Removes the service whose processes a deployment should have started; false when there is none.
+pub async fn delete_of(db: &mut PgConnection, deployment: Uuid) -> Result<bool, DbError> {
+    let done = sqlx::query!("DELETE FROM services WHERE deployment = $1", deployment).execute(db).await?;
+    Ok(done.rows_affected() > 0)
 }

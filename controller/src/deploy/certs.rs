@@ -10,6 +10,7 @@ use crate::{
         self, DbError,
         certs::{SealedKey, Stored},
         events::Level,
+        routing::Changed,
     },
     domain::{
         app::App,
@@ -109,7 +110,7 @@ pub async fn remove(platform: &Platform, actor: &User, name: &str) -> Result<Tab
     if !db::certs::delete(&mut db, certificate.id).await? {
         return Err(CertError::NoCertificate);
     }
-    let version = db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Certificates).await?;
     db.commit().await?;
     Ok(version)
 }
@@ -166,7 +167,7 @@ pub async fn attach(
     if let Some(warning) = warning {
         db::events::insert(&mut db, app.id, Level::Warn, &warning).await?;
     }
-    let version = db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Certificates).await?;
     db.commit().await?;
     Ok(version)
 }
@@ -191,7 +192,7 @@ pub async fn detach(
     db::certs::attach(&mut db, domain.as_str(), None).await?;
     let text = format!("{} detached certificate {name} from domain {domain}", actor.username);
     db::events::insert(&mut db, app.id, Level::Info, &text).await?;
-    let version = db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Certificates).await?;
     db.commit().await?;
     Ok(version)
 }

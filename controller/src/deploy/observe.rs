@@ -15,7 +15,7 @@ use crate::{
     db::{
         self, DbError,
         events::Level,
-        instances::{Record, State},
+        instances::{Record, Sight, State},
         routing::Router,
     },
     domain::{
@@ -179,16 +179,24 @@ async fn note(db: &mut PgConnection, app: Uuid, observed: &BTreeMap<InstanceName
         }
         let seen = observed.get(&record.name);
         let (exits, started) = seen.map_or((record.exits, None), |seen| (seen.exits, seen.started));
-        let address = seen.and_then(|seen| seen.address).map(|address| address.to_string());
-        let state = match health(seen) {
-            Health::Ready => State::Up,
-            Health::Starting { exits } if exits >= EXITS_BEFORE_FAILURE => State::Crashed,
-            _ => State::Starting,
+        let sight = Sight {
+            state: match health(seen) {
+                Health::Ready => State::Up,
+                Health::Starting { exits } if exits >= EXITS_BEFORE_FAILURE => State::Crashed,
+                _ => State::Starting,
+            },
+            address: seen.and_then(|seen| seen.address).map(|address| address.to_string()),
+            trouble: seen.and_then(|seen| seen.trouble.as_deref()).map(kind_of),
+            exits,
+            started,
         };
-        if (state, exits, started, &address) == (record.state, record.exits, record.started, &record.address) {
+        if sight == Sight::of(&record) {
             continue;
         }
-        db::instances::note(&mut *db, &record.name, state, address.as_deref(), exits, started).await?;
+        db::instances::note(&mut *db, &record.name, &sight).await?;
+        if sight.trouble != record.trouble {
+            tell_of_trouble(&mut *db, app, &record.name, seen).await?;
+        }
         news = true;
         if exits > record.exits {
             tell_of_crash(&mut *db, app, &record.name, exits, seen).await?;
@@ -196,6 +204,25 @@ async fn note(db: &mut PgConnection, app: Uuid, observed: &BTreeMap<InstanceName
     }
     if news {
         notify_progress(db, app).await?;
+    }
+    Ok(())
+}
+
+/// The words that begin what an engine says of a trouble: what follows the colon is different at every attempt.
+fn kind_of(trouble: &str) -> String {
+    trouble.split(':').next().unwrap_or(trouble).to_owned()
+}
+
+/// Says what keeps an instance from being ready. A deployment says by itself why it fails.
+async fn tell_of_trouble(
+    db: &mut PgConnection,
+    app: Uuid,
+    name: &InstanceName,
+    seen: Option<&Observed>,
+) -> Result<(), StepError> {
+    let Some(trouble) = seen.and_then(|seen| seen.trouble.as_ref()) else { return Ok(()) };
+    if db::deployments::lookup_active(&mut *db, app).await?.is_none() {
+        db::events::insert(db, app, Level::Warn, &format!("{name} is not ready: {trouble}")).await?;
     }
     Ok(())
 }

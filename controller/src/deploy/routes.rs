@@ -1,33 +1,47 @@
 //! The routing table, as routers fetch it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use ipnet::IpNet;
 use paas_api::Secret;
-use paas_router::model::{Certificate, Challenge, Host, Hsts, Route, Rules, Service, Table, Target};
+use paas_router::model::{Certificate, Certificates, Challenge, Host, Hsts, Route, Rules, Service, Table, Target};
 use sqlx::{Connection as _, PgConnection};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::{OWN_HOSTS, Options, Platform, certs, signals::Signal};
 use crate::{
-    db::{self, DbError, inconsistent, routing::AppRoute, services::Routed},
-    domain::settings::Address,
+    db::{
+        self, DbError, inconsistent,
+        routing::{AppRoute, Changed, Standing},
+        services::Routed,
+    },
+    domain::{deployment::Deployment, settings::Address},
 };
 
 /// The last table that was made; every router gets the same.
 #[derive(Debug, Clone, Default)]
 pub struct Published {
-    table: Arc<Mutex<Option<Arc<Table>>>>,
-    opened: Arc<Mutex<Arc<Opened>>>,
+    last: Arc<Mutex<Option<Made>>>,
+    opened: Arc<std::sync::Mutex<Arc<Opened>>>,
 }
 
 /// Chains and private keys by the ids of their seals.
 type Opened = HashMap<Uuid, Arc<(String, Secret)>>;
+
+/// A table, and what the next one is made of.
+#[derive(Debug)]
+struct Made {
+    table: Arc<Table>,
+    standing: Standing,
+    /// The routes of the apps.
+    of_apps: BTreeMap<Uuid, Arc<Route>>,
+}
 
 impl Published {
     /// A table newer than `after`, waiting for one at most `limit`; `None` when time is up.
@@ -53,27 +67,45 @@ impl Published {
         }
     }
 
+    /// The ledger's table. What has not changed since the last one is not read again, and is shared with it.
     async fn newest(&self, platform: &Platform) -> Result<Arc<Table>, DbError> {
+        // Routers hear of a change in the same moment: one of them has the table made, the others get it.
+        let mut last = self.last.lock().await;
         let mut db = platform.pool.acquire().await?;
-        let version = u64::try_from(db::routing::version(&mut db).await?).map_err(inconsistent("routing"))?;
-        let kept = lock(&self.table).clone();
-        if let Some(table) = kept.filter(|table| table.version == version) {
-            return Ok(table);
+        let standing = db::routing::standing(&mut db).await?;
+        if let Some(made) = last.as_ref().filter(|made| made.standing == standing) {
+            return Ok(Arc::clone(&made.table));
         }
         let mut snapshot = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let version = u64::try_from(db::routing::version(&mut snapshot).await?).map_err(inconsistent("routing"))?;
-        let apps = db::routing::list(&mut snapshot).await?;
-        let services = db::services::list_all(&mut snapshot).await?;
-        let certificates = self.certificates(platform, &mut snapshot).await?;
+        let standing = db::routing::standing(&mut snapshot).await?;
+        // Of a table that is ahead of the ledger nothing is known: the ledger is an older one, brought back.
+        let before = last
+            .take()
+            .filter(|made| made.standing.untold == standing.untold && made.standing.version <= standing.version);
+        let (shown, of_apps) = match before {
+            Some(made) => {
+                let is_shown = made.standing.certificates == standing.certificates;
+                let since = made.standing.version;
+                let shown = is_shown.then(|| made.table.certificates.clone());
+                (shown, changed(platform, &mut snapshot, made.of_apps, since).await?)
+            }
+            None => (None, all(platform, &mut snapshot).await?),
+        };
+        let certificates = match shown {
+            Some(shown) => shown,
+            None => self.certificates(platform, &mut snapshot).await?,
+        };
         let challenges = challenges(&platform.options, db::acme::list_answers(&mut snapshot).await?);
         snapshot.commit().await?;
-        let table = Arc::new(Table { certificates, challenges, ..table(platform, version, &apps, &services)? });
-        *lock(&self.table) = Some(Arc::clone(&table));
+        let version = u64::try_from(standing.version).map_err(inconsistent("routing"))?;
+        let routes = std::iter::once(own(&platform.options).into()).chain(of_apps.values().cloned()).collect();
+        let table = Arc::new(Table { version, routes, certificates, challenges });
+        *last = Some(Made { table: Arc::clone(&table), standing, of_apps });
         Ok(table)
     }
 
     /// The certificates of the table. Only those that were not in the last one are read and opened.
-    async fn certificates(&self, platform: &Platform, db: &mut PgConnection) -> Result<Vec<Certificate>, DbError> {
+    async fn certificates(&self, platform: &Platform, db: &mut PgConnection) -> Result<Certificates, DbError> {
         let shown = db::routing::list_certificates(db).await?;
         let known = lock(&self.opened).clone();
         let unknown: Vec<Uuid> = shown.iter().map(|one| one.uuid).filter(|uuid| !known.contains_key(uuid)).collect();
@@ -104,12 +136,20 @@ impl Published {
             }
         }
         *lock(&self.opened) = Arc::new(opened);
-        Ok(certificates)
+        Ok(certificates.into())
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the routers learn of a service whose processes an ended deployment has started: until then it was new.
+pub(super) async fn note_end(db: &mut PgConnection, deployment: &Deployment) -> Result<(), DbError> {
+    if db::services::is_of(&mut *db, deployment.id).await? {
+        db::routing::raise(db, Changed::Route(deployment.app)).await?;
+    }
+    Ok(())
 }
 
 /// What certificate authorities are to hear.
@@ -155,29 +195,53 @@ fn services_of(app: &AppRoute, services: &[&Routed]) -> Vec<Service> {
     shown.filter(|(is_new, service)| !is_new || !service.targets.is_empty()).map(|(_, service)| service).collect()
 }
 
-/// The table of these apps, and of the controller itself.
-fn table(platform: &Platform, version: u64, apps: &[AppRoute], services: &[Routed]) -> Result<Table, DbError> {
-    let options = &platform.options;
-    let own = OWN_HOSTS.iter().filter_map(|name| options.host(name).parse::<Host>().ok()).collect();
+/// The controller's own.
+fn own(options: &Options) -> Route {
+    let hosts = OWN_HOSTS.iter().filter_map(|name| options.host(name).parse::<Host>().ok()).collect();
+    Route { hosts, targets: vec![Target::from(options.advertised)], ..Route::default() }
+}
+
+/// The routes of all apps.
+async fn all(platform: &Platform, db: &mut PgConnection) -> Result<BTreeMap<Uuid, Arc<Route>>, DbError> {
+    let apps = db::routing::list(&mut *db).await?;
+    routes(platform, &apps, &db::services::list_all(db).await?)
+}
+
+/// The routes of all apps, of which those of an earlier version are known.
+async fn changed(
+    platform: &Platform,
+    db: &mut PgConnection,
+    mut known: BTreeMap<Uuid, Arc<Route>>,
+    since: i64,
+) -> Result<BTreeMap<Uuid, Arc<Route>>, DbError> {
+    let changed = db::routing::changed_after(&mut *db, since).await?;
+    known.retain(|app, _| !changed.contains(app));
+    let apps = db::routing::list_of(&mut *db, &changed).await?;
+    known.extend(routes(platform, &apps, &db::services::list_of(db, &changed).await?)?);
+    Ok(known)
+}
+
+/// The routes of these apps.
+fn routes(platform: &Platform, apps: &[AppRoute], services: &[Routed]) -> Result<BTreeMap<Uuid, Arc<Route>>, DbError> {
     let mut of_app: HashMap<Uuid, Vec<&Routed>> = HashMap::new();
     for service in services {
         of_app.entry(service.app).or_default().push(service);
     }
-    let services = of_app;
-    let mut routes = vec![Route { hosts: own, targets: vec![Target::from(options.advertised)], ..Route::default() }];
-    for app in apps {
-        routes.push(Route {
-            hosts: app.domains.iter().filter_map(|domain| options.host(domain).parse().ok()).collect(),
-            targets: targets(app, main_type(app)),
-            services: services_of(app, services.get(&app.app).map_or(&[], Vec::as_slice)),
-            maintenance: app.maintenance,
-            whitelist: whitelist(app),
-            https_only: app.https_only,
-            hsts: app.hsts.as_ref().filter(|_| app.https_only).map(|stored| hsts(stored.0)),
-            rules: rules(platform, app)?,
-        });
-    }
-    Ok(Table { version, routes, ..Table::default() })
+    let services = |app: &AppRoute| of_app.get(&app.app).map_or(&[][..], Vec::as_slice);
+    apps.iter().map(|app| Ok((app.app, Arc::new(route(platform, app, services(app))?)))).collect()
+}
+
+fn route(platform: &Platform, app: &AppRoute, services: &[&Routed]) -> Result<Route, DbError> {
+    Ok(Route {
+        hosts: app.domains.iter().filter_map(|domain| platform.options.host(domain).parse().ok()).collect(),
+        targets: targets(app, main_type(app)),
+        services: services_of(app, services),
+        maintenance: app.maintenance,
+        whitelist: whitelist(app),
+        https_only: app.https_only,
+        hsts: app.hsts.as_ref().filter(|_| app.https_only).map(|stored| hsts(stored.0)),
+        rules: rules(platform, app)?,
+    })
 }
 
 /// What an app's owner says about its requests, in the router's words.

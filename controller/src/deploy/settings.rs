@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{Platform, intent::IntentError};
 use crate::{
-    db::{self, events::Level, settings::Stored},
+    db::{self, events::Level, routing::Changed, settings::Stored},
     domain::{
         app::App,
         hostname::Hostname,
@@ -57,7 +57,7 @@ pub async fn change(
     let text = format!("{} {}", actor.username, words.join(" and "));
     db::events::insert(&mut db, app.id, Level::Info, &text).await?;
     let is_met = before != Settings { labels: before.labels.clone(), ..after };
-    let version = if is_met { Some(db::routing::raise(&mut db).await?) } else { None };
+    let version = if is_met { Some(db::routing::raise(&mut db, Changed::Route(app.id)).await?) } else { None };
     db.commit().await?;
     Ok(version)
 }
@@ -109,7 +109,7 @@ pub async fn add_domain(
         return Err(taken());
     }
     db::events::insert(&mut db, app.id, Level::Info, &format!("{} added domain {domain}", actor.username)).await?;
-    let version = db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Names(app.id)).await?;
     db.commit().await?;
     Ok((domain, version))
 }
@@ -131,7 +131,7 @@ pub async fn remove_domain(
         return Ok(None);
     }
     db::events::insert(&mut db, app.id, Level::Info, &format!("{} removed domain {domain}", actor.username)).await?;
-    let version = db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Names(app.id)).await?;
     db.commit().await?;
     Ok(Some(version))
 }

@@ -14,13 +14,13 @@ use uuid::Uuid;
 use super::{
     Platform,
     observe::{self, View},
-    reason,
+    reason, routes,
     signals::notify_progress,
     wait::failure_text,
     workload::{self, WorkloadError},
 };
 use crate::{
-    db::{self, DbError, events::Level, instances::State},
+    db::{self, DbError, events::Level, instances::State, routing::Changed},
     domain::{
         deploy_hook::Outcome,
         deployment::{Deployment, Kind, Status},
@@ -32,9 +32,6 @@ use crate::{
 
 /// Most passes over one app before others get their turn.
 const PASSES: usize = 50;
-
-/// How long a deployment waits for an engine that is away before it fails.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Why an app could not be converged now.
 #[derive(Debug, thiserror::Error)]
@@ -230,7 +227,7 @@ async fn route(
     names: BTreeSet<InstanceName>,
 ) -> Result<bool, StepError> {
     let Some(mut db) = begin(db, view).await? else { return Ok(false) };
-    let version = db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Route(view.app.id)).await?;
     let names: Vec<InstanceName> = names.into_iter().collect();
     db::instances::route(&mut db, view.app.id, &texts(&names), version).await?;
     let mut reached = None;
@@ -263,6 +260,7 @@ async fn succeed(
     let Some(deployment) = &view.deployment else { return Ok(false) };
     let Some(mut db) = begin(db, view).await? else { return Ok(false) };
     let done = db::deployments::advance(&mut db, deployment.id, deployment.status, Status::Succeeded).await?;
+    routes::note_end(&mut db, deployment).await?;
     db::instances::set_state(&mut db, &texts(unwanted), State::Draining).await?;
     if done {
         tell_others(platform, &mut db, deployment, Outcome::Succeeded).await?;
@@ -291,7 +289,9 @@ async fn fail(platform: &Platform, db: &mut PgConnection, view: &View, reason: &
     }
     db::apps::set_formation(&mut db, view.app.id, &deployment.previous_formation).await?;
     db::instances::unmark_replacements(&mut db, view.app.id).await?;
-    db::services::delete_of(&mut db, deployment.id).await?;
+    if db::services::delete_of(&mut db, deployment.id).await? {
+        db::routing::raise(&mut db, Changed::Route(view.app.id)).await?;
+    }
     db::events::insert(&mut db, view.app.id, Level::Error, &text).await?;
     notify_progress(&mut db, view.app.id).await?;
     db.commit().await?;
@@ -315,7 +315,7 @@ async fn tell_others(
     db::deploy_hooks::insert(db, deployment.app, deployment.version, outcome, &targets).await
 }
 
-/// The engine is away: nothing can be done, but whoever waits for a deployment is told before long.
+/// The engine is away: nothing can be done now. A deployment goes on when the engine is back, unless its time is up by then.
 async fn give_up_on_engine(
     platform: &Platform,
     db: &mut PgConnection,
@@ -325,7 +325,9 @@ async fn give_up_on_engine(
     let error = SchedulerError::Unavailable(reason);
     let deployment = db::deployments::lookup_active(&mut *db, app).await?;
     let Some(deployment) = deployment else { return Err(error.into()) };
-    if (Utc::now() - deployment.created).to_std().unwrap_or_default() < ENGINE_PATIENCE {
+    let began = deployment.started.unwrap_or(deployment.created);
+    if Utc::now() - began < deployment.timeout {
+        tracing::warn!(app.id = %app, reason = %error, "a deployment waits for its engine");
         return Ok(Some(Duration::from_secs(1)));
     }
     let Some(known) = db::apps::lookup_by_id(&mut *db, app).await? else { return Err(error.into()) };

@@ -7,6 +7,7 @@ use crate::{
     db::{
         self,
         events::Level,
+        routing::Changed,
         tls::{Stored, Tls},
     },
     domain::{app::App, user::User},
@@ -35,7 +36,7 @@ pub async fn change(
     db::tls::update(&mut db, app.id, &after).await?;
     let text = format!("{} {}", actor.username, words.join(" and "));
     db::events::insert(&mut db, app.id, Level::Info, &text).await?;
-    let version = db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Route(app.id)).await?;
     db.commit().await?;
     Ok(version)
 }

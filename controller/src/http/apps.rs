@@ -25,6 +25,7 @@ use super::{
     follow::{self, Recorded, Wish},
     page::Paging,
     router::Routes,
+    settings::until_served,
 };
 use crate::{
     db::{apps, builds, releases},
@@ -114,7 +115,8 @@ async fn create(Authenticated(user): Authenticated, State(api): State<Api>, mut 
         Some(_) => return Err(ApiError::field("id", "Not a valid string.")),
     };
     let platform = api.platform().clone();
-    let app = follow::record(async move { intent::create_app(&platform, &user, name).await }).await?;
+    let (app, version) = follow::record(async move { intent::create_app(&platform, &user, name).await }).await?;
+    until_served(&api, version).await?;
     Ok((StatusCode::CREATED, Json(show(&api, app, &mut BTreeMap::new()))).into_response())
 }
 
@@ -140,8 +142,13 @@ async fn transfer(access: AppAccess, State(api): State<Api>, mut fields: Fields)
 async fn destroy(owner: AppOwner, State(api): State<Api>, wish: Wish) -> Answer<StatusCode> {
     let AppOwner { user, app } = owner;
     let (platform, id, name) = (api.platform().clone(), app.id, app.name.clone());
-    follow::record(async move { intent::destroy_app(&platform, &user, &app).await }).await?;
-    if wish == Wish::AtOnce || wait::gone(api.platform(), id, DESTRUCTION).await? {
+    let version = follow::record(async move { intent::destroy_app(&platform, &user, &app).await }).await?;
+    if wish == Wish::AtOnce {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    if wait::gone(api.platform(), id, DESTRUCTION).await? {
+        // Of an app without processes nothing waits for the routers.
+        until_served(&api, version).await?;
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(ApiError::Unavailable(format!(

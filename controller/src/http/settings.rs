@@ -53,7 +53,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
 }
 
 /// How long an answer waits for the routers; one that is slower follows all the same.
-const ROUTERS: Duration = Duration::from_secs(5);
+const ROUTERS: Duration = Duration::from_secs(10);
 
 /// Waits until visitors meet what was changed, if they can meet it at all.
 pub(super) async fn until_served(api: &Api, version: impl Into<Option<settings::TableVersion>>) -> Answer<()> {

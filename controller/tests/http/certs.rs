@@ -17,7 +17,7 @@ fn made(names: &[&str]) -> (String, String) {
     (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
-async fn add(world: &World, who: &Who, name: &str, names: &[&str]) -> Value {
+pub(crate) async fn add(world: &World, who: &Who, name: &str, names: &[&str]) -> Value {
     let (certificate, key) = made(names);
     world.post(who, "/v2/certs", json!({"name": name, "certificate": certificate, "key": key})).await.is(201)
 }

@@ -46,6 +46,19 @@ async fn values_are_merged_into_a_new_release(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn a_change_of_several_kinds_has_one_summary(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.app(&ann, "hello").await;
+    let change = json!({"values": {"A": "1"}, "memory": {"web": "64M"}, "lifecycle_pre_stop": {"web": "sleep 1"}});
+    world.post(&ann, "/v2/apps/hello/config", change).await.is(201);
+    assert_eq!(
+        world.get(&ann, "/v2/apps/hello/releases/v2").await.is(200)["summary"],
+        "ann added A and ann changed limits for memory and ann added lifecycle_pre_stop  web"
+    );
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn values_become_texts(pool: PgPool) {
     let world = World::new(&pool).await;
     let ann = world.user("ann").await;

@@ -69,6 +69,7 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) pool: PgPool,
     pub(crate) scheduler: FakeScheduler,
+    pub(crate) platform: Platform,
     pub(crate) stop: CancellationToken,
     http: reqwest::Client,
     tasks: Vec<JoinHandle<()>>,
@@ -211,10 +212,10 @@ impl World {
         let tasks = vec![
             tokio::spawn(server::serve(listener, router, stop.clone())),
             tokio::spawn(deploy_hooks::run(platform.clone())),
-            tokio::spawn(reconciler::run(platform)),
+            tokio::spawn(reconciler::run(platform.clone())),
         ];
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
-        Self { address, pool, scheduler, stop, http, tasks, data }
+        Self { address, pool, scheduler, platform, stop, http, tasks, data }
     }
 
     /// The controller's data folder.

@@ -12,6 +12,7 @@ const MAY_READ_ALL: &[(&str, &str)] = &[
     ("SELECT a.id AS app, d.domains AS", "the routing table is of all apps"),
     ("SELECT DISTINCT key_id FROM", "once, at the start: with which keys anything is sealed"),
     ("SELECT key_id AS \"key_id!\" FROM acme_accounts", "once, at the start"),
+    ("DELETE FROM route_changes", "once, at the start"),
     ("SELECT count(*) AS \"count!\" FROM", "the count of a list is of the whole list"),
     ("SELECT c.id, c.name, c.owner_id, u.username AS owner, c.common_name", "an administrator's list"),
     ("SELECT s.app_id, s.process_type, s.path_pattern", "the routing table is of all services"),

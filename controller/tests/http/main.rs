@@ -41,5 +41,6 @@ mod runs;
 mod scale;
 mod services;
 mod settings;
+mod table;
 mod tokens;
 mod wire;

@@ -81,6 +81,28 @@ async fn a_rollback_that_cannot_be_says_why(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn a_rollback_that_fails_is_told_and_what_served_goes_on(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    world.running_app(&ann, "hello").await;
+    // A release that is good as long as none of its processes has to run.
+    world.post(&ann, "/v2/apps/hello/scale", json!({"web": 0})).await.is(204);
+    world.post(&ann, "/v2/apps/hello/config", json!({"values": {"PAAS_FAKE": "exit"}})).await.is(201);
+    world.post(&ann, "/v2/apps/hello/config", json!({"values": {"PAAS_FAKE": null}})).await.is(201);
+    world.post(&ann, "/v2/apps/hello/scale", json!({"web": 1})).await.is(204);
+    let told = rollback(&world, &ann, json!({"version": 3})).await.is(400);
+    let detail = told["detail"].as_str().unwrap();
+    let start = "(app::deploy): There was a problem deploying v5. Rolling back process types to release v4.\n";
+    assert!(detail.starts_with(start), "{detail}");
+    let release = world.get(&ann, "/v2/apps/hello/releases/v5").await.is(200);
+    let summary = json!("ann performed roll back to a release that failed");
+    assert_eq!((&release["failed"], &release["summary"]), (&json!(true), &summary));
+    let pods = world.get(&ann, "/v2/apps/hello/pods").await.is(200);
+    assert_eq!((&pods["count"], &pods["results"][0]["release"]), (&json!(1), &json!("v4")), "{pods}");
+    assert_eq!(world.get(&ann, "/v2/apps/hello/config").await.is(200)["values"], json!({}));
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn a_rollback_overtakes_what_is_under_way(pool: PgPool) {
     let world = World::new(&pool).await;
     let ann = world.user("ann").await;

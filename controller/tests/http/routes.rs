@@ -80,3 +80,32 @@ async fn only_routers_are_heard(pool: PgPool) {
         world.send(request).await.details(401, "Invalid token.");
     }
 }
+
+/// What is answered when no router has said yet that it serves the change.
+async fn waits_for_a_router(world: &World, change: impl Future<Output = crate::harness::Got>) -> crate::harness::Got {
+    let put = async |version: u64| {
+        let report = world.request(&Who::Router, Method::PUT, "/v2/router/routers/one");
+        world.send(report.json(&json!({"version": version}))).await.is_empty(204);
+    };
+    let served = world.get(&Who::Router, "/v2/router/table").await.is(200)["version"].as_u64().unwrap();
+    put(served).await;
+    let mut change = std::pin::pin!(change);
+    let next = async {
+        let path = format!("/v2/router/table?after={served}");
+        world.get(&Who::Router, &path).await.is(200)["version"].as_u64().unwrap()
+    };
+    let next = tokio::select! {
+        got = &mut change => panic!("it did not wait: {got:?}"),
+        next = next => next,
+    };
+    put(next).await;
+    change.await
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_app_has_come_or_gone_when_visitors_are_told_so(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let ann = world.user("ann").await;
+    waits_for_a_router(&world, world.post(&ann, "/v2/apps", json!({"id": "hello"}))).await.is(201);
+    waits_for_a_router(&world, world.delete(&ann, "/v2/apps/hello")).await.is_empty(204);
+}

@@ -43,5 +43,6 @@ INSERT INTO one_offs (id, name, app_id, user_id, version, key_id, sealed, detach
 INSERT INTO deploy_hooks (target, app_id, app, version, summary, sha, username, outcome)
     SELECT decode(md5(name), 'hex'), id, name, 1, '', '', '', 'succeeded' FROM seeded;
 INSERT INTO running_builds (app_id, push) SELECT id, gen_random_uuid() FROM seeded;
+INSERT INTO route_changes (app_id, version) SELECT id, row_number() OVER () FROM seeded;
 DROP TABLE seeded;
 ANALYZE;

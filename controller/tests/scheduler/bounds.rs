@@ -22,7 +22,7 @@ fn with_memory(bench: &Bench, memory: &str) -> Template {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_stays_within_its_quota_and_gets_the_defaults() {
     let bench = bench!();
-    let bounded = cluster(&bench).controller_with(&bench.installation, Some(QUOTA), Some(RANGE)).await;
+    let bounded = cluster(&bench).bounded(&bench.installation, Some(QUOTA), Some(RANGE)).await;
     let small = bench.group(1, bench.worker(&WORK));
     bounded.apply(&small).await.unwrap();
     ready(&*bounded, &small).await;
@@ -85,7 +85,7 @@ async fn a_quota_of_somebody_else_is_left_alone() {
     let small = bench.group(1, bench.worker(&WORK));
     bench.run(&small).await;
     kubectl(&bench, &["create", "quota", "paas", "--hard=pods=7"]);
-    let bounded = cluster(&bench).controller_with(&bench.installation, Some(QUOTA), None).await;
+    let bounded = cluster(&bench).bounded(&bench.installation, Some(QUOTA), None).await;
     let refused = bounded.apply(&small).await;
     assert!(
         matches!(&refused, Err(SchedulerError::Refused(text)) if text.contains("ResourceQuota paas")),

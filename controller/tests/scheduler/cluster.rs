@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::Write as _,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
         Arc, Mutex, Once, Weak,
@@ -36,7 +36,7 @@ pub(crate) fn not_run(what: &str) {
 
 /// A test's part of the cluster. What the test makes there goes with it.
 pub(crate) struct Cluster {
-    kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
     pub(crate) prefix: String,
     images: Arc<Images>,
     _turn: OwnedSemaphorePermit,
@@ -59,18 +59,33 @@ impl Cluster {
 
     /// A controller's scheduler.
     pub(crate) async fn controller(&self, installation: &str) -> Arc<KubernetesScheduler> {
-        self.controller_with(installation, None, None).await
+        self.controller_with(&self.kubeconfig, installation, None, None).await
+    }
+
+    /// One that takes another way to the cluster.
+    pub(crate) async fn controller_by(&self, kubeconfig: &Path, installation: &str) -> Arc<KubernetesScheduler> {
+        self.controller_with(kubeconfig, installation, None, None).await
     }
 
     /// One that bounds what apps may use.
-    pub(crate) async fn controller_with(
+    pub(crate) async fn bounded(
         &self,
         installation: &str,
         quota: Option<&str>,
         limit_range: Option<&str>,
     ) -> Arc<KubernetesScheduler> {
+        self.controller_with(&self.kubeconfig, installation, quota, limit_range).await
+    }
+
+    async fn controller_with(
+        &self,
+        kubeconfig: &Path,
+        installation: &str,
+        quota: Option<&str>,
+        limit_range: Option<&str>,
+    ) -> Arc<KubernetesScheduler> {
         let settings = Settings {
-            kubeconfig: Some(self.kubeconfig.clone()),
+            kubeconfig: Some(kubeconfig.to_path_buf()),
             namespace_prefix: self.prefix.clone(),
             plain_registries: Vec::new(),
             role: None,

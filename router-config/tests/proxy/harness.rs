@@ -258,7 +258,11 @@ impl Router {
     }
 
     pub(crate) fn serve(&self, version: u64, routes: &[Route]) {
-        self.switchboard.apply(&Table { version, routes: routes.to_vec(), ..Table::default() });
+        self.switchboard.apply(&Table {
+            version,
+            routes: routes.iter().cloned().map(Into::into).collect(),
+            ..Table::default()
+        });
     }
 
     pub(crate) fn draining(&self) -> Vec<SocketAddr> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use paas_router::model::{Certificate, Route, Table};
+use paas_router::model::{Certificate, Table};
 use rcgen::PKCS_ECDSA_P256_SHA256;
 
 use crate::harness::{Backend, Visitor, get, nobody, route, until};
@@ -22,8 +22,8 @@ fn host(number: usize) -> String {
 
 /// Every host with a route of its own to this target, and the certificates of every tenth.
 fn table(version: u64, certificates: &[Certificate], target: SocketAddr) -> Table {
-    let routes: Vec<Route> = (0..HOSTS).map(|number| route(&host(number), &[target])).collect();
-    Table { version, routes, certificates: certificates.to_vec(), ..Table::default() }
+    let routes = (0..HOSTS).map(|number| route(&host(number), &[target]).into()).collect();
+    Table { version, routes, certificates: certificates.to_vec().into(), ..Table::default() }
 }
 
 /// A certificate with a key of its own for every tenth host.

@@ -89,7 +89,7 @@ async fn certificates_are_shown_from_disk_before_the_publisher_is_there() {
     let folder = folder();
     let data = folder.path().join("data");
     let own = certificate(&["app.test"], &rcgen::PKCS_ED25519);
-    let table = Table { version: 4, certificates: vec![own.clone()], ..Table::default() };
+    let table = Table { version: 4, certificates: vec![own.clone()].into(), ..Table::default() };
     Snapshot::in_folder(&data).save(&table).unwrap();
     let (listen, https) = (nobody().await, nobody().await);
     let mut command = command(folder.path(), listen, nobody().await);
@@ -116,7 +116,7 @@ async fn certificates_are_shown_from_disk_before_the_publisher_is_there() {
 async fn visitors_are_served_from_disk_before_the_publisher_is_there() {
     let folder = folder();
     let backend = Backend::saying("hello").await;
-    let table = Table { version: 4, routes: vec![route("app.test", &[backend.address])], ..Table::default() };
+    let table = Table { version: 4, routes: vec![route("app.test", &[backend.address]).into()], ..Table::default() };
     Snapshot::in_folder(&folder.path().join("data")).save(&table).unwrap();
     let listen = nobody().await;
     let mut program = start(&mut command(folder.path(), listen, nobody().await), listen).await;

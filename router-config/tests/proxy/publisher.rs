@@ -67,7 +67,7 @@ impl Publisher {
     }
 
     pub(crate) fn publish(&self, version: u64, targets: &[SocketAddr]) {
-        let routes = vec![route("app.test", targets)];
+        let routes = vec![route("app.test", targets).into()];
         self.publish_table(&Table { version, routes, ..Table::default() });
     }
 

@@ -234,7 +234,7 @@ async fn requests_of_an_app_are_logged_when_its_owner_wants_it() {
     std::fs::create_dir(&data).unwrap();
     let backend = Backend::saying("hello").await;
     let logged = Rules { access_log: true, ..Rules::default() };
-    let routes = vec![route("free.test", &[backend.address]), ruled(&[backend.address], logged)];
+    let routes = vec![route("free.test", &[backend.address]).into(), ruled(&[backend.address], logged).into()];
     Snapshot::in_folder(&data).save(&Table { version: 4, routes, ..Table::default() }).unwrap();
     let (listen, publisher) = (nobody().await, nobody().await);
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_paas-router"))

@@ -131,7 +131,8 @@ async fn text(response: Response<Incoming>) -> String {
 }
 
 fn serve(router: &Router, version: u64, apps: Vec<Route>, certificates: Vec<Certificate>) {
-    router.switchboard.apply(&Table { version, routes: apps, certificates, ..Table::default() });
+    let apps = apps.into_iter().map(Into::into).collect();
+    router.switchboard.apply(&Table { version, routes: apps, certificates: certificates.into(), ..Table::default() });
 }
 
 #[tokio::test]
@@ -283,7 +284,7 @@ async fn a_certificate_authority_is_answered_whatever_the_route_says() {
         answer: format!("{token}.thumbprint"),
     };
     let challenges = vec![challenge("app.test", "one"), challenge("later.test", "two")];
-    router.switchboard.apply(&Table { version: 1, routes: vec![app], challenges, ..Table::default() });
+    router.switchboard.apply(&Table { version: 1, routes: vec![app.into()], challenges, ..Table::default() });
     let path = "/.well-known/acme-challenge";
     for (host, token) in [("app.test", "one"), ("APP.test:80", "one"), ("later.test", "two")] {
         let reply = router.get(host, &format!("{path}/{token}")).await;

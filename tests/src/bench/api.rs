@@ -112,6 +112,14 @@ impl Asked {
         Ok(())
     }
 
+    /// Kilobytes of the routing table, which a router gets anew with each change.
+    async fn table(&self) -> anyhow::Result<f64> {
+        let token = std::fs::read_to_string(self.platform.addresses.data.join("router.token"))?;
+        let url = format!("http://{}/v2/router/table", self.platform.addresses.controller);
+        let table = reqwest::Client::new().get(url).bearer_auth(token.trim()).send().await?.error_for_status()?;
+        Ok(table.bytes().await?.len() as f64 / 1024.0)
+    }
+
     fn memory(&self) -> anyhow::Result<f64> {
         Ok(memory(&[self.platform.pid("controller")?])?.rss)
     }
@@ -154,6 +162,8 @@ pub(super) async fn measure(settings: &Settings) -> anyhow::Result<Vec<Figure>> 
     let samples = Samples { ours: vec![large.memory()?], floor: vec![held.context("nothing was asked")?] };
     let flat = Some(Bound::RatioAtMost { aim: 1.25, must: 2.0 });
     figures.push(Figure::new("API: memory of the controller (RSS), after and before", "MB", samples, flat)?);
+    let samples = Samples { ours: vec![large.table().await?], floor: vec![small.table().await?] };
+    figures.push(Figure::new("API: the routing table on its way to a router", "KB", samples, None)?);
     figures.push(at_rest(&large, &small, settings).await?);
     Ok(figures)
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::cast_precision_loss, reason = "figures are no exact numbers")]
 
 mod api;
+mod fleet;
 mod idle;
 mod kubernetes;
 mod machine;
@@ -42,6 +43,9 @@ pub struct Settings {
     /// Only these parts; all when none is given.
     #[arg(value_enum)]
     pub parts: Vec<Part>,
+    /// How many apps the part `fleet` has.
+    #[arg(long, default_value_t = 1000)]
+    pub apps: usize,
     /// Where the figures go as JSON; `bench.json` in the target folder when not given.
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -66,6 +70,8 @@ pub enum Part {
     Api,
     /// Push and config change on the cluster of `PAAS_TEST_KUBECONFIG`.
     Kubernetes,
+    /// What many apps (`--apps`) cost on a control plane of its own, whose machines are hollow.
+    Fleet,
 }
 
 impl Settings {
@@ -133,6 +139,9 @@ async fn measure(settings: &Settings, report: &mut Report) -> anyhow::Result<()>
     }
     if parts.contains(&Part::Kubernetes) {
         report.add(kubernetes::measure(settings).await?);
+    }
+    if parts.contains(&Part::Fleet) {
+        report.add(fleet::measure(settings).await?);
     }
     if parts.iter().any(|part| *part < Part::Router) {
         say("starting a platform");

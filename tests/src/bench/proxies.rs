@@ -162,6 +162,6 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 pub(super) fn table(version: u64, backend: SocketAddr, hosts: &[String]) -> anyhow::Result<Table> {
     let routes = hosts
         .iter()
-        .map(|host| Ok(Route { hosts: vec![host.parse()?], targets: vec![backend.into()], ..Route::default() }));
+        .map(|host| Ok(Route { hosts: vec![host.parse()?], targets: vec![backend.into()], ..Route::default() }.into()));
     Ok(Table { version, routes: routes.collect::<anyhow::Result<_>>()?, ..Table::default() })
 }

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 
 use super::{Fetcher, error::AcmeError};
 use crate::{
-    db::{self, acme::Due, certs::SealedKey, events::Level},
+    db::{self, acme::Due, certs::SealedKey, events::Level, routing::Changed},
     deploy::certs,
     domain::{
         app::App,
@@ -38,7 +38,7 @@ pub(super) async fn install(fetcher: &Fetcher, due: &Due, chain: &str) -> Result
         tracing::info!("{text}");
     }
     db::acme::set_order(&mut db, &due.domain, None).await?;
-    db::routing::raise(&mut db).await?;
+    db::routing::raise(&mut db, Changed::Certificates).await?;
     db.commit().await?;
     Ok(certificate.starts + (certificate.expires - certificate.starts) * 2 / 3)
 }

@@ -14,7 +14,7 @@ use super::{
     install, reach,
 };
 use crate::{
-    db::{self, acme::Due},
+    db::{self, acme::Due, routing::Changed},
     deploy::{certs, wait},
     domain::certificate::PrivateKey,
 };
@@ -96,7 +96,7 @@ async fn answer(fetcher: &Fetcher, order: &mut Order, due: &Due) -> Result<(), A
         let mut db = platform.pool.begin().await?;
         let answer = challenge.key_authorization();
         db::acme::set_answer(&mut db, &due.domain, &challenge.token, answer.as_str()).await?;
-        let version = db::routing::raise(&mut db).await?;
+        let version = db::routing::raise(&mut db, Changed::Certificates).await?;
         db.commit().await?;
         if !wait::published(platform, version, ROUTERS).await? {
             return Err(AcmeError::Routers);

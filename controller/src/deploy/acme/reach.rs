@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 
 use super::{Fetcher, error::AcmeError, order::ROUTERS};
 use crate::{
-    db::{self, acme::Due},
+    db::{self, acme::Due, routing::Changed},
     deploy::wait,
 };
 
@@ -41,7 +41,7 @@ pub(super) async fn check(fetcher: &Fetcher, due: &Due) -> Result<(), AcmeError>
     let (token, answer) = (drawn(), drawn());
     let mut db = platform.pool.begin().await?;
     db::acme::set_answer(&mut db, &due.domain, &token, &answer).await?;
-    let version = db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Certificates).await?;
     db.commit().await?;
     if !wait::published(platform, version, ROUTERS).await? {
         return Err(AcmeError::Routers);

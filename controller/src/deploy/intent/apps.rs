@@ -6,9 +6,10 @@ use sqlx::PgConnection;
 
 use super::IntentError;
 use crate::{
-    db::{self, events::Level, releases::NewRelease},
+    db::{self, events::Level, releases::NewRelease, routing::Changed},
     deploy::{
         Platform,
+        settings::TableVersion,
         signals::{notify_app, notify_progress},
         workload,
     },
@@ -16,7 +17,11 @@ use crate::{
 };
 
 /// Makes an app: its row, an empty config, release v1 and the domain of its name (contract §1.4).
-pub async fn create_app(platform: &Platform, owner: &User, name: Option<AppName>) -> Result<App, IntentError> {
+pub async fn create_app(
+    platform: &Platform,
+    owner: &User,
+    name: Option<AppName>,
+) -> Result<(App, TableVersion), IntentError> {
     let mut db = platform.pool.begin().await?;
     let name = match name {
         Some(name) => {
@@ -39,11 +44,11 @@ pub async fn create_app(platform: &Platform, owner: &User, name: Option<AppName>
     let first = NewRelease { app: id, owner: owner.id, build: None, config, summaries: (&summary, &summary) };
     db::releases::insert(&mut db, &first).await?;
     db::events::insert(&mut db, id, Level::Info, &summary).await?;
-    db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Names(id)).await?;
     let app = db::apps::lookup_by_id(&mut db, id).await?.ok_or(IntentError::Gone)?;
     db.commit().await?;
     platform.hold.reach("intent.recorded").await;
-    Ok(app)
+    Ok((app, version))
 }
 
 async fn draw_name(db: &mut PgConnection) -> Result<AppName, IntentError> {
@@ -71,8 +76,9 @@ async fn draw_name(db: &mut PgConnection) -> Result<AppName, IntentError> {
     Err(IntentError::Refused("no free name was found; give the app a name of your own".into()))
 }
 
-/// Takes an app's name, domains and visitors away; the reconciler takes the rest. `wait::gone` waits for that.
-pub async fn destroy_app(platform: &Platform, actor: &User, app: &App) -> Result<(), IntentError> {
+/// Takes an app's name, domains and visitors away; the reconciler takes the rest. `wait::gone` waits for that, and
+/// `wait::published` for the routers to know it.
+pub async fn destroy_app(platform: &Platform, actor: &User, app: &App) -> Result<TableVersion, IntentError> {
     let mut db = platform.pool.begin().await?;
     db::apps::lock(&mut db, app.id).await?.ok_or(IntentError::Gone)?;
     if let Some(active) = db::deployments::lookup_active(&mut db, app.id).await? {
@@ -80,12 +86,12 @@ pub async fn destroy_app(platform: &Platform, actor: &User, app: &App) -> Result
     }
     db::apps::begin_destruction(&mut db, app.id).await?;
     db::domains::delete_all(&mut db, app.id).await?;
-    let version = db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Names(app.id)).await?;
     db::instances::unroute_all(&mut db, app.id, version).await?;
     notify_app(&mut db, app.id).await?;
     notify_progress(&mut db, app.id).await?;
     db.commit().await?;
     tracing::info!(app.name = %app.name, user = %actor.username, "app is being destroyed");
     platform.hold.reach("intent.recorded").await;
-    Ok(())
+    Ok(version)
 }

@@ -8,7 +8,7 @@ use super::{Change, Db, IntentError, begin, current_config, demand_port};
 use crate::{
     db::{self, builds::NewBuild as BuildRow, deployments::NewDeployment, events::Level, releases::NewRelease},
     deploy::{
-        Platform,
+        Platform, routes,
         signals::{notify_app, notify_progress},
         workload,
     },
@@ -180,6 +180,7 @@ pub async fn rollback(platform: &Platform, actor: &User, app: &App, asked: Optio
     let mut app = db::apps::lock(&mut db, app.id).await?.ok_or(IntentError::Gone)?;
     if let Some(active) = db::deployments::lookup_active(&mut db, app.id).await? {
         db::deployments::advance(&mut db, active.id, active.status, Status::Superseded).await?;
+        routes::note_end(&mut db, &active).await?;
         app.formation = active.previous_formation;
         notify_progress(&mut db, app.id).await?;
     }

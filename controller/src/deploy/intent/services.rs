@@ -5,7 +5,7 @@ use paas_api::{ProcessType, ReleaseVersion};
 
 use super::{Change, IntentError, begin, demand_port, processes};
 use crate::{
-    db::{self, events::Level, instances::State},
+    db::{self, events::Level, instances::State, routing::Changed},
     deploy::{Platform, settings::TableVersion, signals::notify_app, workload},
     domain::{
         app::App,
@@ -52,6 +52,7 @@ pub async fn serve(platform: &Platform, actor: &User, app: &App, service: Servic
     db::instances::mark_for_replacement(&mut db, &chosen).await?;
     let deployment = processes::insert(&mut db, &app, Kind::Restart, version, &assembled).await?;
     db::services::insert(&mut db, app.id, &service, Some(deployment)).await?;
+    db::routing::raise(&mut db, Changed::Route(app.id)).await?;
     processes::commit(platform, db, &app, &words).await?;
     Ok(Served::Deploys(Change { release: version, deployment: Some(deployment) }))
 }
@@ -93,7 +94,7 @@ pub async fn unserve(
 /// Has the routers follow a change that needs no other processes, and the reconciler see who is visited now.
 async fn routed(platform: &Platform, mut db: super::Db, app: &App, words: &str) -> Result<TableVersion, IntentError> {
     db::events::insert(&mut db, app.id, Level::Info, words).await?;
-    let version = db::routing::raise(&mut db).await?;
+    let version = db::routing::raise(&mut db, Changed::Route(app.id)).await?;
     notify_app(&mut db, app.id).await?;
     db.commit().await?;
     platform.hold.reach("intent.recorded").await;

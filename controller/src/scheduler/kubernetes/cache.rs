@@ -16,6 +16,7 @@ use kube::{
     Api, Resource, ResourceExt as _,
     runtime::{
         WatchStreamExt as _,
+        utils::Backoff,
         watcher::{self, Event},
     },
 };
@@ -27,8 +28,38 @@ use uuid::Uuid;
 use super::labels;
 use crate::scheduler::SchedulerError;
 
+/// Pauses before a lost watch is begun again: longer each time, up to this; a controller that cannot see cannot roll out.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long the first list may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The pauses of one watch; it begins with short ones again once it has heard something.
+#[derive(Debug)]
+pub(super) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(SHORTEST_PAUSE)
+    }
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    /// Not all watches of all controllers come back in the same moment: between half a pause and a whole one.
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.0;
+        self.0 = (pause * 2).min(LONGEST_PAUSE);
+        Some(pause.mul_f64(rand::random_range(0.5..1.0)))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0 = SHORTEST_PAUSE;
+    }
+}
 
 /// Name of an object within its kind.
 type Key = (String, String);
@@ -136,7 +167,7 @@ where
         news: impl Fn(&K, bool),
     ) {
         let url = api.resource_url().to_owned();
-        let mut events = watcher::watcher(api, wanted).default_backoff().boxed();
+        let mut events = watcher::watcher(api, wanted).backoff(Pauses::default()).boxed();
         let mut listed: Vec<K> = Vec::new();
         loop {
             let event = tokio::select! {

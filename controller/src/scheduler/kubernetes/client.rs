@@ -131,8 +131,9 @@ pub(super) fn explain(error: Error) -> SchedulerError {
                 status.message
             )),
             403 => SchedulerError::Refused(format!(
-                "the cluster does not allow it to the platform: {} (the chart's roles say what it needs)",
-                status.message
+                "the cluster does not allow it to the platform: {}; its administrator has to give the platform's role that \
+                 right (the chart's roles have all that it needs), then try again",
+                missing_right(&status.message)
             )),
             400 | 404 | 405 | 409 | 413 | 422 => {
                 SchedulerError::Refused(format!("the cluster refuses it: {}", status.message))
@@ -140,6 +141,17 @@ pub(super) fn explain(error: Error) -> SchedulerError {
             _ => SchedulerError::Unavailable(format!("the cluster says {}: {}", status.code, status.message)),
         },
         _ => SchedulerError::Unavailable(format!("the cluster does not answer: {}", chain(&error))),
+    }
+}
+
+/// What a cluster says is forbidden. Of what is applied, is not there and may not be created it names no right.
+fn missing_right(message: &str) -> String {
+    let message = message.trim_end();
+    match message.split_once(' ') {
+        Some((resource, _)) if message.ends_with("is forbidden:") => {
+            format!("{message} it cannot create resource \"{resource}\"")
+        }
+        _ => message.to_owned(),
     }
 }
 

@@ -15,7 +15,7 @@ use kube::{
     },
 };
 
-use super::{Shared, labels};
+use super::{Shared, cache::Pauses, labels};
 use crate::scheduler::Incident;
 
 /// Longest text that is kept of a notice, in bytes.
@@ -23,6 +23,9 @@ const LONGEST: usize = 2048;
 /// Words that begin what the kubelet tells of a probe.
 const READINESS: &str = "Readiness probe failed: ";
 const LIVENESS: &str = "Liveness probe failed: ";
+
+/// What the cluster says of every pod of a machine that it does not hear of any more.
+const MACHINE_LOST: &str = "NodeNotReady";
 
 /// What was told last about each pod, by its uid.
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ pub(super) struct Troubles(Mutex<HashMap<String, Told>>);
 struct Told {
     readiness: Option<String>,
     liveness: Option<String>,
+    /// Whether its machine has not been heard of.
+    lost: bool,
 }
 
 impl Troubles {
@@ -39,9 +44,15 @@ impl Troubles {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What its readiness check found wrong.
+    /// What its readiness check found wrong, or that its machine is away.
     pub(super) fn of(&self, pod: &Pod) -> Option<String> {
-        let text = self.lock().get(&pod.uid()?)?.readiness.clone()?;
+        let troubles = self.lock();
+        let told = troubles.get(&pod.uid()?)?;
+        if told.lost {
+            let machine = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("of an unknown name");
+            return Some(format!("its machine {machine} does not answer: the cluster starts it elsewhere before long"));
+        }
+        let text = told.readiness.clone()?;
         Some(format!("its readiness probe did not pass: {text}"))
     }
 
@@ -60,7 +71,7 @@ fn brief(text: &str) -> String {
 pub(super) async fn listen(shared: std::sync::Arc<Shared>) {
     let api: Api<Notice> = Api::all(shared.client.clone());
     let of_pods = watcher::Config::default().fields("involvedObject.kind=Pod");
-    let mut notices = watcher::watcher(api, of_pods).default_backoff().boxed();
+    let mut notices = watcher::watcher(api, of_pods).backoff(Pauses::default()).boxed();
     loop {
         let event = tokio::select! {
             event = notices.next() => event,
@@ -70,7 +81,8 @@ pub(super) async fn listen(shared: std::sync::Arc<Shared>) {
             // What happened before we came is known, if it is known at all, from what came of it.
             Some(Ok(Event::InitApply(notice))) => drop(note(&shared, &notice)),
             Some(Ok(Event::Apply(notice))) => {
-                if let Some(incident) = note(&shared, &notice) {
+                let incident = note(&shared, &notice);
+                if incident.is_some() || notice.reason.as_deref() == Some(MACHINE_LOST) {
                     tell(&shared, &notice, incident).await;
                 }
             }
@@ -89,11 +101,16 @@ fn note(shared: &Shared, notice: &Notice) -> Option<String> {
     match notice.reason.as_deref()? {
         "Unhealthy" => {
             let told = troubles.entry(uid).or_default();
+            told.lost = false;
             if let Some(text) = text.strip_prefix(READINESS) {
                 told.readiness = Some(brief(text));
             } else if let Some(text) = text.strip_prefix(LIVENESS) {
                 told.liveness = Some(brief(text));
             }
+            None
+        }
+        MACHINE_LOST => {
+            troubles.entry(uid).or_default().lost = true;
             None
         }
         "Killing" if text.contains("failed liveness probe") => {
@@ -105,12 +122,15 @@ fn note(shared: &Shared, notice: &Notice) -> Option<String> {
     }
 }
 
-async fn tell(shared: &Shared, notice: &Notice, reason: String) {
+/// Has the pod's app looked at, and tells the incident if there is one.
+async fn tell(shared: &Shared, notice: &Notice, incident: Option<String>) {
     let Ok(pods) = shared.pods.all().await else { return };
     let of_notice = pods.iter().find(|pod| pod.uid() == notice.involved_object.uid);
     let Some(pod) = of_notice else { return };
     let (Some(app), Some(instance)) = (labels::app(&pod.metadata), labels::instance(pod)) else { return };
-    // Without a listener there is nobody to tell.
-    drop(shared.incidents.send(Incident { app, instance, reason }));
+    if let Some(reason) = incident {
+        // Without a listener there is nobody to tell.
+        drop(shared.incidents.send(Incident { app, instance, reason }));
+    }
     shared.tell(app);
 }

@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join_all, try_join, try_join_all};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Secret},
@@ -51,7 +51,7 @@ pub(super) async fn apply(shared: &Shared, group: &Group) -> Result<(), Schedule
     if group.instances.is_empty() {
         return match existing {
             Some(deployment) => remove_group(shared, group, &deployment).await,
-            None => Ok(()),
+            None => remove_environment(shared, group).await,
         };
     }
     let namespace = shared.settings.namespace(&group.app);
@@ -60,12 +60,14 @@ pub(super) async fn apply(shared: &Shared, group: &Group) -> Result<(), Schedule
         super::image::demand(shared, &group.template.image, group.template.credentials.as_ref()).await?;
     }
     namespaces::ensure(shared, &owner, group).await?;
-    apply_environment(shared, &owner, group).await?;
-    if existing.is_none() {
-        demand_no_stranger(shared, &namespace, &name).await?;
-    } else {
-        send_to_the_front(shared, group).await?;
-    }
+    let place = async {
+        if existing.is_none() {
+            demand_no_stranger(shared, &namespace, &name).await
+        } else {
+            send_to_the_front(shared, group).await
+        }
+    };
+    try_join(apply_environment(shared, &owner, group), place).await?;
     let api: Api<Deployment> = Api::namespaced(shared.client.clone(), &namespace);
     let applied: Deployment = client::apply(&api, &name, &owner.deployment(group)).await?;
     shared.note_applied(&applied);
@@ -114,10 +116,18 @@ async fn remove_group(shared: &Shared, group: &Group, deployment: &Deployment) -
     let api: Api<Deployment> = Api::namespaced(shared.client.clone(), &namespace);
     if_present(bounded(api.delete(&deployment.name_any(), &DeleteParams::background())).await)?;
     shared.deployments.forget(deployment);
-    let secrets: Api<Secret> = Api::namespaced(shared.client.clone(), &namespace);
-    let name = environment_name(&group.process_type, group.release);
-    if_present(bounded(secrets.delete(&name, &DeleteParams::default())).await)?;
+    remove_environment(shared, group).await?;
     shared.tell(group.app.id);
+    Ok(())
+}
+
+/// Takes the environment of a group away; it may be there without a deployment, where that could not be made.
+async fn remove_environment(shared: &Shared, group: &Group) -> Result<(), SchedulerError> {
+    for namespace in shared.namespaces.of_app(group.app.id).await? {
+        let secrets: Api<Secret> = Api::namespaced(shared.client.clone(), &namespace.name_any());
+        let name = environment_name(&group.process_type, group.release);
+        if_present(bounded(secrets.delete(&name, &DeleteParams::default())).await)?;
+    }
     Ok(())
 }
 

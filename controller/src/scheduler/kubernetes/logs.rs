@@ -16,7 +16,7 @@ use futures_util::{
 };
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{Client, api::LogParams};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
@@ -37,6 +37,8 @@ const READS_AT_A_TIME: usize = 4;
 const LINES_IN_FLIGHT: usize = 64;
 /// The watch tells of new pods at once; this makes up for what it could not tell.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Longest pause before a log that could not be read is asked for again: its machine may be gone, with many others.
+const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// The newest lines, and new ones as they come when the query follows.
 pub(super) async fn read(
@@ -140,6 +142,8 @@ pub(super) enum Piece {
     Line(Arc<Source>, LogLine),
     /// The cluster has no more to tell of it for now.
     End(Arc<Source>),
+    /// The cluster cannot tell it: the pod's machine may be away.
+    Failed(Arc<Source>),
 }
 
 /// How far logs have been read, by the pods' uid.
@@ -158,12 +162,16 @@ struct Place {
     open: bool,
     /// Whether it had ended and was read to its end.
     complete: bool,
+    /// How often in a row it could not be read, and until when it is not asked for again.
+    failures: u32,
+    rest: Option<Instant>,
 }
 
 impl Reading {
     fn note(&mut self, uid: &str, moment: DateTime<Utc>) {
         let place = self.places.entry(uid.to_owned()).or_default();
         place.moment = place.moment.max(Some(moment));
+        place.failures = 0;
     }
 
     /// Takes a piece in: the line that it is.
@@ -176,7 +184,15 @@ impl Reading {
             Piece::End(source) => {
                 if let Some(place) = self.places.get_mut(&source.uid) {
                     place.open = false;
-                    place.complete = !source.runs;
+                    place.complete = !source.runs && place.rest.is_none();
+                }
+                None
+            }
+            Piece::Failed(source) => {
+                if let Some(place) = self.places.get_mut(&source.uid) {
+                    place.failures = place.failures.saturating_add(1);
+                    let pause = LOOK_EVERY.saturating_mul(2_u32.saturating_pow(place.failures));
+                    place.rest = Some(Instant::now() + pause.min(LONGEST_REST));
                 }
                 None
             }
@@ -197,12 +213,15 @@ impl Reading {
         for source in sources {
             let place = self.places.entry(source.uid.clone()).or_default();
             let is_new = place.container != source.container;
-            if place.open || (place.complete && !is_new) {
+            let rests = place.rest.is_some_and(|rest| Instant::now() < rest);
+            if place.open || ((place.complete || rests) && !is_new) {
                 continue;
             }
             let since = place.moment.or_else(|| after(&source));
             let with_previous = is_new && source.has_previous;
-            *place = Place { moment: since, container: source.container.clone(), open: true, complete: false };
+            let container = source.container.clone();
+            let failures = place.failures;
+            *place = Place { moment: since, container, open: true, complete: false, failures, rest: None };
             streams.push(pieces(client.clone(), source, since, with_previous));
         }
         streams
@@ -223,22 +242,19 @@ fn pieces(
         let since_time = since.and_then(|since| Timestamp::new(since.timestamp(), 0).ok());
         async move {
             let parameters = LogParams { previous, follow: !previous, since_time, ..LogParams::default() };
-            match lines(client, source, parameters).await {
-                Ok(lines) => lines.boxed(),
+            match lines(client, source.clone(), parameters).await {
+                Ok(lines) => lines
+                    // The cluster counts in whole seconds.
+                    .filter(move |(_, line)| std::future::ready(since.is_none_or(|since| line.moment > since)))
+                    .map(|(source, line)| Piece::Line(source, line))
+                    .boxed(),
                 Err(error) => {
                     tracing::debug!(%error, "a log cannot be read just now");
-                    stream::empty().boxed()
+                    stream::iter([Piece::Failed(Arc::new(source))]).boxed()
                 }
             }
         }
     };
     let kinds = with_previous.then_some(true).into_iter().chain([false]);
-    stream::iter(kinds)
-        .then(open)
-        .flatten()
-        // The cluster counts in whole seconds.
-        .filter(move |(_, line)| std::future::ready(since.is_none_or(|since| line.moment > since)))
-        .map(|(source, line)| Piece::Line(source, line))
-        .chain(stream::iter([Piece::End(source)]))
-        .boxed()
+    stream::iter(kinds).then(open).flatten().chain(stream::iter([Piece::End(source)])).boxed()
 }

@@ -10,7 +10,7 @@ use k8s_openapi::{
             Capabilities, Container, ContainerPort, EnvFromSource, ExecAction, HTTPGetAction, HTTPHeader, Lifecycle,
             LifecycleHandler, LocalObjectReference, Namespace, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
             ResourceRequirements, SeccompProfile, Secret, SecretEnvSource, SecurityContext, TCPSocketAction,
-            TopologySpreadConstraint,
+            Toleration, TopologySpreadConstraint,
         },
         networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicySpec},
         policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
@@ -45,6 +45,8 @@ pub(super) const CONTAINER: &str = "app";
 const DROPPED_CAPABILITIES: [&str; 6] = ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT"];
 /// Trials in a row after which a process that accepted connections gets no visitors any more.
 const REFUSED_CONNECTIONS: i32 = 3;
+/// Seconds that a process stays with a machine that the cluster does not hear of, before it is started on another one.
+const MACHINE_PATIENCE: i64 = 30;
 
 /// The names of everything of an app in one installation.
 #[derive(Debug, Clone, Copy)]
@@ -279,7 +281,19 @@ pub(super) fn pod(template: &Template, environment: &str) -> PodSpec {
         // programs do either, shells do neither. The pause process does both where the namespace is shared.
         share_process_namespace: Some(true),
         termination_grace_period_seconds: i64::try_from(template.grace.as_secs()).ok(),
+        tolerations: Some(["not-ready", "unreachable"].map(away).into()),
         ..PodSpec::default()
+    }
+}
+
+/// How long a process stays with a machine that is away; by itself a cluster would wait for five minutes.
+fn away(how: &str) -> Toleration {
+    Toleration {
+        key: Some(format!("node.kubernetes.io/{how}")),
+        operator: Some("Exists".to_owned()),
+        effect: Some("NoExecute".to_owned()),
+        toleration_seconds: Some(MACHINE_PATIENCE),
+        value: None,
     }
 }
 

@@ -13,10 +13,7 @@ use k8s_openapi::{
     api::core::v1::{Pod, PodSpec, Secret},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use kube::{
-    Api, ResourceExt as _,
-    api::{ListParams, PostParams},
-};
+use kube::{Api, ResourceExt as _, api::PostParams};
 use paas_api::ProcessType;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -177,16 +174,16 @@ fn is_without_account(error: &kube::Error) -> bool {
     status(error).is_some_and(|status| status.code == 403 && status.message.contains("serviceaccount"))
 }
 
-/// Every one-off of the installation, as the cluster has it now: what another controller has ended is not told of any more.
+/// Every one-off of the installation, as the watch has told it: what another controller has just made or ended may be
+/// told of a moment later. The cluster is not asked.
 pub(super) async fn list(shared: &Shared) -> Result<Vec<ObservedOneOff>, SchedulerError> {
-    let api: Api<Pod> = Api::all(shared.client.clone());
-    let ours = ListParams::default().labels(&format!("{},{ONE_OFF}", labels::selector(&shared.installation)));
-    let pods = bounded(api.list(&ours)).await.map_err(explain)?.items;
+    let mut pods = shared.pods.all().await?;
+    pods.retain(|pod| labels::is_one_off(pod));
     let shown = |pod: &Pod| {
         let app = labels::app(&pod.metadata)?;
         Some(ObservedOneOff { app, name: labels::instance(pod)?, exit: exit_of(pod) })
     };
-    let found = pods.iter().filter_map(shown).collect();
+    let found = pods.iter().filter_map(|pod| shown(pod)).collect();
     sweep(shared, &pods).await;
     Ok(found)
 }
@@ -204,7 +201,7 @@ pub(super) async fn end(shared: &Shared, app: Uuid, name: &InstanceName) -> Resu
 
 /// Removes attended one-offs that a killed controller has left behind: the cluster has ended them by their deadline, which
 /// is later than any controller would have.
-async fn sweep(shared: &Shared, pods: &[Pod]) {
+async fn sweep(shared: &Shared, pods: &[Arc<Pod>]) {
     for pod in pods {
         let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
         let attended = pod.labels().get(ONE_OFF).is_some_and(|kind| kind == "attended");
