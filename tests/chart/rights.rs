@@ -8,13 +8,16 @@ use crate::helm::{Cluster, call, chart, cluster};
 scenarios!(the_controller_can_do_what_it_must_and_no_more);
 
 /// What it may do everywhere, as `verb resource`.
-const EVERYWHERE: [(&str, &[&str]); 10] = [
+const EVERYWHERE: [(&str, &[&str]); 13] = [
     ("namespaces", &["get", "list", "watch", "create", "patch", "delete"]),
     ("nodes", &["get", "list", "watch"]),
     ("pods", &["list", "watch"]),
     ("events", &["list", "watch"]),
     ("services", &["list", "watch"]),
+    ("resourcequotas", &["list", "watch"]),
+    ("limitranges", &["list", "watch"]),
     ("deployments.apps", &["list", "watch"]),
+    ("horizontalpodautoscalers.autoscaling", &["list", "watch"]),
     ("networkpolicies.networking.k8s.io", &["list", "watch"]),
     ("ingresses.networking.k8s.io", &["list", "watch"]),
     ("rolebindings.rbac.authorization.k8s.io", &["get", "create", "patch", "delete"]),
@@ -31,14 +34,14 @@ const IN_AN_APP: [(&str, &[&str]); 15] = [
     ("pods", ALL),
     ("services", UNWATCHED),
     ("secrets", &["get", "list", "create", "patch", "delete"]),
-    ("resourcequotas", ALL),
-    ("limitranges", ALL),
+    ("resourcequotas", UNWATCHED),
+    ("limitranges", UNWATCHED),
     ("pods/log", &["get"]),
     ("pods/exec", &["get", "create"]),
     ("pods/attach", &["get", "create"]),
     ("events", &["list", "watch"]),
     ("deployments.apps", ALL),
-    ("horizontalpodautoscalers.autoscaling", ALL),
+    ("horizontalpodautoscalers.autoscaling", UNWATCHED),
     ("poddisruptionbudgets.policy", ALL),
     ("networkpolicies.networking.k8s.io", ALL),
     ("ingresses.networking.k8s.io", UNWATCHED),

@@ -58,6 +58,8 @@ const WAYS: [(&str, &[&str]); 6] = [
             "--set=postgres.settings.max_connections=200,postgres.persistence.storageClass=fast",
             "--set=networkPolicies.monitoringNamespaceSelector.name=monitoring,router.service.annotations.e=f",
             "--set=router.service.loadBalancerSourceRanges[0]=10.0.0.0/8,builder.service.nodePort=30022",
+            "--set=apps.quota.pods=20,apps.quota.limits\\.memory=4Gi",
+            "--set=apps.limitRange[0].type=Container,apps.limitRange[0].default.memory=512Mi",
         ],
     ),
 ];

@@ -34,14 +34,34 @@ async fn a_busy_process_gets_company() -> anyhow::Result<()> {
     for process_type in ["worker", "idle"] {
         succeed(&app.paas(&["autoscale:set", process_type, "--min=1", "--max=2", "--cpu-percent=50"])?)?;
     }
-    let listed = eventually("the worker has company", Duration::from_secs(180), async || {
+    let listed = eventually("the worker has company", Duration::from_secs(300), async || {
         let listed = succeed(&app.paas(&["ps"])?)?;
         Ok((listed.matches("-worker-").count() == 2).then_some(listed))
     })
     .await?;
     ensure!(listed.matches("-idle-").count() == 1, "{listed}");
-    says(&succeed(&app.paas(&["logs"])?)?, &["deis[controller]: INFO autoscaling worker from 1 to 2: it uses "])?;
+    let why = if cluster::is_used() { "the cluster's autoscaler wants it" } else { "it uses " };
+    let words = format!("deis[controller]: INFO autoscaling worker from 1 to 2: {why}");
+    says(&succeed(&app.paas(&["logs"])?)?, &[words.as_str()])?;
     let refused = app.paas(&["ps:scale", "worker=5"])?;
     ensure!(!refused.status.success(), "{refused:?}");
+    if cluster::is_used() {
+        ensure!(autoscalers(&app.name)? == ["idle", "worker"], "{:?}", autoscalers(&app.name)?);
+        succeed(&app.paas(&["autoscale:unset", "idle"])?)?;
+        eventually("only the worker's autoscaler is left", Duration::from_secs(120), async || {
+            Ok((autoscalers(&app.name)? == ["worker"]).then_some(()))
+        })
+        .await?;
+    }
     Ok(())
+}
+
+/// The cluster's autoscalers of an app.
+fn autoscalers(app: &str) -> anyhow::Result<Vec<String>> {
+    let selector = format!("paas.app-name={app}");
+    let names = "jsonpath={.items[*].metadata.name}";
+    let told = cluster::kubectl(&["get", "hpa", "-A", "--output", names, "--selector", &selector])?;
+    let mut names: Vec<String> = told.split_whitespace().map(str::to_owned).collect();
+    names.sort();
+    Ok(names)
 }

@@ -316,6 +316,19 @@ pub struct Usage {
     pub memory: u64,
 }
 
+/// How an engine that scales by load itself shall scale a process type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scaled {
+    /// How many processes the platform wants now.
+    pub count: u32,
+    /// At least so many.
+    pub min: u32,
+    /// At most so many.
+    pub max: u32,
+    /// What each of them shall use, in thousandths of one processor.
+    pub cpu_millis: u64,
+}
+
 /// Whatever runs processes: Docker, a fake, a cluster.
 #[async_trait]
 pub trait Scheduler: Send + Sync + 'static {
@@ -389,4 +402,21 @@ pub trait Scheduler: Send + Sync + 'static {
     /// What the app's running instances use by the engine's own figures; it may take a second or two. One that comes or
     /// goes meanwhile may be missing.
     async fn usage(&self, app: Uuid) -> Result<BTreeMap<InstanceName, Usage>, SchedulerError>;
+
+    /// Has the engine's own autoscalers watch over these process types of the app, and over no others, and tells what number
+    /// of processes they want of each: it is the platform that scales. `None` of an engine without autoscalers: there the
+    /// platform decides by [`Scheduler::usage`]. Doing it again changes nothing.
+    async fn autoscale(
+        &self,
+        app: &AppKey,
+        types: &BTreeMap<ProcessType, Scaled>,
+    ) -> Result<Option<BTreeMap<ProcessType, u32>>, SchedulerError> {
+        let _ = (app, types);
+        Ok(None)
+    }
+
+    /// Apps that autoscalers of the engine watch over, as far as is known.
+    fn autoscaled(&self) -> Vec<Uuid> {
+        Vec::new()
+    }
 }

@@ -1,13 +1,13 @@
 //! How a cluster is used.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum as _};
 
 use super::Problems;
 use crate::scheduler::{
     entrance::Entry,
-    kubernetes::{Account, Settings},
+    kubernetes::{Account, BoundsError, Settings},
 };
 
 /// Longest beginning of a namespace's name; the rest is the app's.
@@ -45,6 +45,13 @@ pub(super) struct Arguments {
     /// Without our routers nobody tells whether it has visitors still.
     #[arg(long, env = "PAAS_KUBERNETES_LEAVE_SECONDS", default_value_t = 10)]
     kubernetes_leave_seconds: u64,
+    /// What each app may use in all: the `hard` of a `ResourceQuota`, as JSON, such as {"limits.memory": "4Gi", "pods": 20}.
+    #[arg(long, env = "PAAS_KUBERNETES_QUOTA")]
+    kubernetes_quota: Option<String>,
+    /// What a process may use, and what it gets that does not say: the `limits` of a `LimitRange`, as JSON, such as
+    /// [{"type": "Container", "defaultRequest": {"memory": "64Mi"}}].
+    #[arg(long, env = "PAAS_KUBERNETES_LIMIT_RANGE")]
+    kubernetes_limit_range: Option<String>,
 }
 
 impl Arguments {
@@ -92,6 +99,10 @@ impl Arguments {
             ));
             return None;
         }
+        let quota =
+            read(problems, "--kubernetes-quota", "the `hard` of a ResourceQuota", self.kubernetes_quota.as_deref());
+        let limits = self.kubernetes_limit_range.as_deref();
+        let limit_range = read(problems, "--kubernetes-limit-range", "the `limits` of a LimitRange", limits);
         let plain = self.kubernetes_plain_registries.into_iter().map(|host| host.trim().to_owned());
         let plain_registries = plain.filter(|host| !host.is_empty()).collect();
         Some(Settings {
@@ -101,7 +112,25 @@ impl Arguments {
             role,
             entry,
             ingress_class,
+            quota,
+            limit_range,
         })
+    }
+}
+
+/// What a text says, if there is one; what is wrong with it is noted.
+fn read<T: FromStr<Err = BoundsError>>(
+    problems: &mut Problems,
+    name: &str,
+    what: &str,
+    text: Option<&str>,
+) -> Option<T> {
+    match text.filter(|text| !text.trim().is_empty())?.parse() {
+        Ok(read) => Some(read),
+        Err(error) => {
+            problems.0.push(format!("{name} is not {what} as JSON: {error}"));
+            None
+        }
     }
 }
 

@@ -62,12 +62,12 @@ impl Cluster {
 
     /// A controller's scheduler.
     pub(crate) async fn controller(&self, installation: &str) -> Arc<KubernetesScheduler> {
-        self.made(&self.kubeconfig, installation, Entry::Router, None).await
+        self.made(&self.kubeconfig, installation, |_| {}).await
     }
 
     /// One that takes another way to the cluster.
     pub(crate) async fn controller_by(&self, kubeconfig: &Path, installation: &str) -> Arc<KubernetesScheduler> {
-        self.made(kubeconfig, installation, Entry::Router, None).await
+        self.made(kubeconfig, installation, |_| {}).await
     }
 
     /// That of one under which visitors come in this way.
@@ -77,24 +77,44 @@ impl Cluster {
         entry: Entry,
         class: Option<&str>,
     ) -> Arc<KubernetesScheduler> {
-        self.made(&self.kubeconfig, installation, entry, class).await
+        let tune = |settings: &mut Settings| {
+            settings.entry = entry;
+            settings.ingress_class = class.map(str::to_owned);
+        };
+        self.made(&self.kubeconfig, installation, tune).await
+    }
+
+    /// That of one that bounds what apps may use.
+    pub(crate) async fn bounded(
+        &self,
+        installation: &str,
+        quota: Option<&str>,
+        limit_range: Option<&str>,
+    ) -> Arc<KubernetesScheduler> {
+        let tune = |settings: &mut Settings| {
+            settings.quota = quota.map(|text| text.parse().unwrap());
+            settings.limit_range = limit_range.map(|text| text.parse().unwrap());
+        };
+        self.made(&self.kubeconfig, installation, tune).await
     }
 
     async fn made(
         &self,
         kubeconfig: &Path,
         installation: &str,
-        entry: Entry,
-        class: Option<&str>,
+        tune: impl FnOnce(&mut Settings),
     ) -> Arc<KubernetesScheduler> {
-        let settings = Settings {
+        let mut settings = Settings {
             kubeconfig: Some(kubeconfig.to_path_buf()),
             namespace_prefix: self.prefix.clone(),
             plain_registries: Vec::new(),
             role: None,
-            entry,
-            ingress_class: class.map(str::to_owned),
+            entry: Entry::Router,
+            ingress_class: None,
+            quota: None,
+            limit_range: None,
         };
+        tune(&mut settings);
         Arc::new(KubernetesScheduler::new(settings, installation).await.unwrap())
     }
 

@@ -18,12 +18,14 @@ use crate::{
 /// A bench on the cluster; without one, the test that asks is not run, and that has been told.
 macro_rules! bench {
     () => {
-        match Bench::kubernetes().await {
+        match $crate::bench::Bench::kubernetes().await {
             Some(bench) => bench,
             None => return,
         }
     };
 }
+
+pub(crate) use bench;
 
 pub(crate) fn cluster(bench: &Bench) -> &Cluster {
     bench.cluster.as_ref().expect("it is one of a cluster")
@@ -45,7 +47,7 @@ pub(crate) fn get(bench: &Bench, arguments: &[&str]) -> Value {
 }
 
 /// Has the group applied again for as long as the scheduler finds it amiss, as the reconciler does.
-async fn put_right(bench: &Bench, group: &Group) {
+pub(crate) async fn put_right(bench: &Bench, group: &Group) {
     let amiss = (group.process_type.clone(), group.release);
     if bench.scheduler.amiss(bench.app.id).await.unwrap().contains(&amiss) {
         bench.scheduler.apply(group).await.unwrap();

@@ -8,7 +8,9 @@
     reason = "a test that finds something else than it expects has failed"
 )]
 
+mod autoscale;
 mod bench;
+mod bounds;
 mod cluster;
 mod contract;
 mod docker;

@@ -35,6 +35,8 @@ async fn scheduler() -> KubernetesScheduler {
         kubeconfig: Some(file),
         namespace_prefix: "test-".to_owned(),
         plain_registries: Vec::new(),
+        quota: None,
+        limit_range: None,
         role: None,
         entry: Entry::Router,
         ingress_class: None,

@@ -46,6 +46,14 @@
 - name: PAAS_KUBERNETES_INGRESS_CLASS
   value: {{ . | quote }}
 {{- end }}
+{{- with .Values.apps.quota }}
+- name: PAAS_KUBERNETES_QUOTA
+  value: {{ toJson . | quote }}
+{{- end }}
+{{- with .Values.apps.limitRange }}
+- name: PAAS_KUBERNETES_LIMIT_RANGE
+  value: {{ toJson . | quote }}
+{{- end }}
 {{- if not .Values.kubernetes.clusterWideRole }}
 - name: PAAS_KUBERNETES_ROLE
   value: {{ include "paas.clusterName" . }}-apps

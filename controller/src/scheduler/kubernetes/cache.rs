@@ -88,7 +88,7 @@ fn version<K: Resource>(object: &K) -> u64 {
 
 impl<K> Cache<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, HashMap<Key, Arc<K>>>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
@@ -133,6 +133,11 @@ where
         Ok(self.lock().get(&app).map(|of_app| of_app.values().cloned().collect()).unwrap_or_default())
     }
 
+    /// The apps of which any is known so far.
+    pub(super) fn known_apps(&self) -> Vec<Uuid> {
+        self.lock().keys().copied().collect()
+    }
+
     /// Every object.
     pub(super) async fn all(&self) -> Result<Vec<Arc<K>>, SchedulerError> {
         self.told().await?;
@@ -142,7 +147,7 @@ where
     /// The apps that have any.
     pub(super) async fn apps(&self) -> Result<Vec<Uuid>, SchedulerError> {
         self.told().await?;
-        Ok(self.lock().keys().copied().collect())
+        Ok(self.known_apps())
     }
 
     async fn told(&self) -> Result<(), SchedulerError> {
@@ -161,6 +166,7 @@ where
         closed: CancellationToken,
         news: impl Fn(&K, bool),
     ) {
+        let url = api.resource_url().to_owned();
         let mut events = watcher::watcher(api, wanted).backoff(Pauses::default()).boxed();
         let mut listed: Vec<K> = Vec::new();
         loop {
@@ -184,7 +190,7 @@ where
                     self.replace(std::mem::take(&mut listed), &news);
                     self.complete.send_replace(true);
                 }
-                Some(Err(error)) => tracing::debug!(%error, kind = %K::kind(&()), "a watch was lost; beginning again"),
+                Some(Err(error)) => tracing::debug!(%error, url, "a watch was lost; beginning again"),
                 None => return,
             }
         }

@@ -118,6 +118,18 @@ pub(super) fn explain(error: Error) -> SchedulerError {
             403 if status.message.contains("exceeded quota") => {
                 SchedulerError::Refused(format!("the quota of the app's namespace is used up: {}", status.message))
             }
+            // Of a quota that is a moment old.
+            403 if status.message.contains("status unknown for quota") => {
+                SchedulerError::Unavailable(format!("the cluster has yet to count what there is: {}", status.message))
+            }
+            403 if status.message.contains("failed quota") => SchedulerError::Refused(format!(
+                "the quota of the app's namespace wants limits that were not set: {} (paas limits:set sets them)",
+                status.message
+            )),
+            403 if status.message.contains(" usage per ") => SchedulerError::Refused(format!(
+                "it is not within what a process may use in the app's namespace: {}",
+                status.message
+            )),
             403 => SchedulerError::Refused(format!(
                 "the cluster does not allow it to the platform: {}; its administrator has to give the platform's role that \
                  right (the chart's roles have all that it needs), then try again",

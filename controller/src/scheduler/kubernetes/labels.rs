@@ -38,6 +38,8 @@ pub(super) const ONE_OFF: &str = "paas.one-off";
 pub(super) const INSTANCE: &str = "paas.instance";
 /// Annotation of a deployment: the instances that it shall have, separated by blanks.
 pub(super) const INSTANCES: &str = "paas.instances";
+/// Annotation of a formation: the number of processes that the platform wants.
+pub(super) const COUNT: &str = "paas.count";
 /// Annotation of a pod: the port that visitors are sent to.
 pub(super) const PORT: &str = "paas.port";
 /// Annotation of a pod: a clusters' own say in which pod goes first when there are too many.

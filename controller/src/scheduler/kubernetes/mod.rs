@@ -12,6 +12,7 @@
 //! | `cache` | what the watches have told |
 //! | `objects` | the objects as they are applied |
 //! | `namespaces` | the app's namespace and what is always in it |
+//! | `bounds` | what the operator allows in it |
 //! | `instances` | groups as deployments, pods as instances |
 //! | `entrance` | how an app is found: Services, Ingresses, certificates |
 //! | `pods`, `events` | who is ready, who is in trouble, who is started again |
@@ -19,14 +20,17 @@
 //! | `attended`, `speaker`, `remote` | processes that somebody takes part in |
 //! | `lines`, `logs`, `collect` | what processes write |
 //! | `usage` | what they use |
+//! | `formations` | scaling by load, by the cluster's own autoscalers |
 //! | `image`, `registry`, `layers` | what registries tell of images |
 
 mod attended;
+mod bounds;
 mod cache;
 mod client;
 mod collect;
 mod entrance;
 mod events;
+mod formations;
 mod image;
 mod instances;
 mod labels;
@@ -55,17 +59,24 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream::BoxStream};
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Namespace, Node, Pod, Service},
+    core::v1::{LimitRange as LimitRangeObject, Namespace, Node, Pod, ResourceQuota, Service},
     networking::v1::{Ingress, IngressClass, NetworkPolicy},
 };
-use kube::{Api, Client, ResourceExt as _, api::ListParams, runtime::watcher};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DynamicObject, ListParams},
+    runtime::watcher,
+};
 use paas_api::{ProcessType, ReleaseVersion};
 use tokio::sync::{OnceCell, broadcast};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-pub use self::objects::Account;
+pub use self::{
+    bounds::{BoundsError, LimitRange, Quota},
+    objects::Account,
+};
 use self::{
     cache::Cache,
     client::{bounded, explain, if_present},
@@ -74,7 +85,7 @@ use self::{
 };
 use super::{
     AppKey, Attached, Ends, Group, Image, Incident, LogLine, LogQuery, Observed, ObservedOneOff, OneOff,
-    STABILITY_WINDOW, Scheduler, SchedulerError, Usage,
+    STABILITY_WINDOW, Scaled, Scheduler, SchedulerError, Usage,
     entrance::{Entrance, Entry, Told},
 };
 use crate::domain::{instance::InstanceName, registry::Credentials, tags::Labels};
@@ -102,6 +113,10 @@ pub struct Settings {
     pub entry: Entry,
     /// The class of apps' Ingresses; the cluster's default where none is named.
     pub ingress_class: Option<String>,
+    /// What each app may use in all.
+    pub quota: Option<Quota>,
+    /// What each process may use, and what it gets that does not say.
+    pub limit_range: Option<LimitRange>,
 }
 
 impl Settings {
@@ -139,11 +154,15 @@ struct Shared {
     /// The classes of Ingresses that there are, and when they were asked for.
     classes: tokio::sync::Mutex<Option<(Instant, Vec<IngressClass>)>>,
     looked: entrance::Looked,
+    quotas: Cache<ResourceQuota>,
+    limit_ranges: Cache<LimitRangeObject>,
+    autoscalers: Cache<DynamicObject>,
     troubles: Troubles,
     ensured: Ensured,
     /// Generations of deployments as we have applied them, by uid.
     applied: Mutex<HashMap<String, i64>>,
     policy_version: OnceCell<&'static str>,
+    autoscaling_version: OnceCell<&'static str>,
     images: image::Images,
     changes: broadcast::Sender<Uuid>,
     incidents: broadcast::Sender<Incident>,
@@ -201,13 +220,16 @@ impl Shared {
         applied.is_none() || applied < deployment.metadata.generation
     }
 
+    /// Whether the cluster has such objects in that version.
+    async fn serves(&self, group_version: &str, objects: &str) -> Result<bool, SchedulerError> {
+        let served = if_present(bounded(self.client.list_api_group_resources(group_version)).await)?;
+        Ok(served.is_some_and(|list| list.resources.iter().any(|one| one.name == objects)))
+    }
+
     /// What the cluster calls the version of `policy` that it has.
     async fn policy_version(&self) -> Result<&'static str, SchedulerError> {
         let asked = self.policy_version.get_or_try_init(|| async {
-            let served = if_present(bounded(self.client.list_api_group_resources("policy/v1")).await)?;
-            let has_budgets =
-                served.is_some_and(|list| list.resources.iter().any(|one| one.name == "poddisruptionbudgets"));
-            Ok(if has_budgets { "v1" } else { "v1beta1" })
+            Ok(if self.serves("policy/v1", "poddisruptionbudgets").await? { "v1" } else { "v1beta1" })
         });
         asked.await.copied()
     }
@@ -233,6 +255,12 @@ impl Shared {
             self.ingresses.forget(&ingress);
         }
         self.looked.forget(app);
+        for quota in self.quotas.of_app(app).await.unwrap_or_default() {
+            self.quotas.forget(&quota);
+        }
+        for range in self.limit_ranges.of_app(app).await.unwrap_or_default() {
+            self.limit_ranges.forget(&range);
+        }
     }
 }
 
@@ -254,15 +282,20 @@ impl KubernetesScheduler {
             ingresses: Cache::default(),
             classes: tokio::sync::Mutex::default(),
             looked: entrance::Looked::default(),
+            quotas: Cache::default(),
+            limit_ranges: Cache::default(),
+            autoscalers: Cache::default(),
             troubles: Troubles::default(),
             ensured: Ensured::default(),
             applied: Mutex::default(),
             policy_version: OnceCell::new(),
+            autoscaling_version: OnceCell::new(),
             changes: broadcast::Sender::new(CHANGES_KEPT),
             incidents: broadcast::Sender::new(CHANGES_KEPT),
             closed: closed.clone(),
         });
         watch(&shared);
+        formations::watch(&shared);
         tokio::spawn(events::listen(Arc::clone(&shared)));
         Ok(Self { shared, _closing: closed.drop_guard() })
     }
@@ -297,6 +330,8 @@ fn watch(shared: &Arc<Shared>) {
     keep!(policies, |_: &Shared, _: &NetworkPolicy| {});
     keep!(services, |_: &Shared, _: &Service| {});
     keep!(ingresses, |_: &Shared, _: &Ingress| {});
+    keep!(quotas, |_: &Shared, _: &ResourceQuota| {});
+    keep!(limit_ranges, |_: &Shared, _: &LimitRangeObject| {});
 }
 
 #[async_trait]
@@ -373,5 +408,17 @@ impl Scheduler for KubernetesScheduler {
 
     async fn usage(&self, app: Uuid) -> Result<BTreeMap<InstanceName, Usage>, SchedulerError> {
         usage::of_app(&self.shared, app).await
+    }
+
+    async fn autoscale(
+        &self,
+        app: &AppKey,
+        types: &BTreeMap<ProcessType, Scaled>,
+    ) -> Result<Option<BTreeMap<ProcessType, u32>>, SchedulerError> {
+        formations::autoscale(&self.shared, app, types).await.map(Some)
+    }
+
+    fn autoscaled(&self) -> Vec<Uuid> {
+        formations::apps(&self.shared)
     }
 }

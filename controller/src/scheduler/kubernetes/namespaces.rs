@@ -22,7 +22,7 @@ use paas_api::ProcessType;
 use uuid::Uuid;
 
 use super::{
-    Shared,
+    Shared, bounds,
     client::{self, bounded, explain, if_present},
     labels::{self, APP, INSTALLATION},
     objects::{Owner, PULL_SECRET},
@@ -116,7 +116,8 @@ pub(super) async fn ensure_common(
 pub(super) async fn is_amiss(shared: &Shared, app: Uuid) -> Result<bool, SchedulerError> {
     let policies = shared.policies.of_app(app).await?;
     let generation = policies.first().and_then(|policy| policy.metadata.generation);
-    Ok(generation.is_none() || shared.ensured.of(app).policy != generation)
+    let is_as_applied = generation.is_some() && shared.ensured.of(app).policy == generation;
+    Ok(!is_as_applied || bounds::is_amiss(shared, app).await?)
 }
 
 async fn ensure_namespace(shared: &Shared, owner: &Owner<'_>) -> Result<(), SchedulerError> {
@@ -160,6 +161,7 @@ async fn furnish(shared: &Shared, owner: &Owner<'_>) -> Result<i64, SchedulerErr
             }
             applied => {
                 let applied = applied?;
+                bounds::ensure(shared, owner).await?;
                 let generation = applied.metadata.generation.unwrap_or_default();
                 shared.policies.put(applied);
                 return Ok(generation);

@@ -57,7 +57,7 @@ pub(super) struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    fn metadata(&self, name: &str) -> ObjectMeta {
+    pub(super) fn metadata(&self, name: &str) -> ObjectMeta {
         ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(self.namespace.to_owned()),
@@ -403,7 +403,8 @@ fn bytes_text(bytes: u64) -> String {
     format!("{amount}{}", units.get(unit).copied().unwrap_or_default())
 }
 
-fn millis_text(millis: u64) -> String {
+/// Thousandths in the cluster's own spelling.
+pub(super) fn millis_text(millis: u64) -> String {
     if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{millis}m") }
 }
 

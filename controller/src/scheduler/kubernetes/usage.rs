@@ -95,7 +95,7 @@ fn whole(number: u128) -> u64 {
 }
 
 /// A quantity in Kubernetes' spelling, in thousandths: `250m`, `1234567n`, `12Mi`, `1.5`, `3e6`. Rounded up, as there.
-fn thousandths(text: &str) -> Option<u128> {
+pub(super) fn thousandths(text: &str) -> Option<u128> {
     let unit = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(unit)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -109,10 +109,14 @@ fn thousandths(text: &str) -> Option<u128> {
         "M" => (1_000_000_000, 1),
         "G" => (1_000_000_000_000, 1),
         "T" => (1_000_000_000_000_000, 1),
+        "P" => (1_000_000_000_000_000_000, 1),
+        "E" => (1_000_000_000_000_000_000_000, 1),
         "Ki" => (1000 << 10, 1),
         "Mi" => (1000 << 20, 1),
         "Gi" => (1000 << 30, 1),
         "Ti" => (1000 << 40, 1),
+        "Pi" => (1000 << 50, 1),
+        "Ei" => (1000 << 60, 1),
         _ => {
             let exponent: u32 = unit.strip_prefix(['e', 'E'])?.parse().ok()?;
             (1000_u128.checked_mul(10_u128.checked_pow(exponent)?)?, 1)
@@ -139,6 +143,8 @@ mod tests {
             ("1.5Mi", Some(1_572_864_000)),
             ("2G", Some(2_000_000_000_000)),
             ("3e3", Some(3_000_000)),
+            ("1Pi", Some(1_125_899_906_842_624_000)),
+            ("2E", Some(2_000_000_000_000_000_000_000)),
             ("", None),
             ("x", None),
             ("1x", None),
