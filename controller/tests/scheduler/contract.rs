@@ -22,6 +22,12 @@ use crate::bench::{
 };
 use crate::cluster::not_run;
 
+mod logs;
+mod one_offs;
+
+use logs::*;
+use one_offs::*;
+
 /// One test per behaviour and scheduler; on a cluster where one is named (see `crate::cluster`).
 macro_rules! contract {
     ($($behaviour:ident),+ $(,)?) => {
@@ -345,169 +351,6 @@ async fn an_image_that_is_not_there_is_refused(bench: Bench) {
 
 async fn every_machine_tells_its_labels(bench: Bench) {
     assert_eq!(bench.scheduler.machines().await.unwrap().len(), 1);
-}
-
-async fn logs_are_the_newest_lines_in_order(bench: Bench) {
-    let first = bench.group(1, bench.worker(&PRINT));
-    bench.run(&first).await;
-    let second = group(&bench.app, "other", 2, 1, bench.worker(&PRINT));
-    bench.run(&second).await;
-    assert_eq!(bench.log(100, None).await, ["one", "two", "three", "one", "two", "three"]);
-    assert_eq!(bench.log(4, None).await, ["three", "one", "two", "three"]);
-    assert_eq!(bench.log(2, Some(&first.instances[0])).await, ["two", "three"]);
-    assert_eq!(bench.log(0, None).await, [""; 0]);
-    let query = LogQuery { lines: 100, ..LogQuery::default() };
-    let lines: Vec<_> = bench.scheduler.logs(bench.app.id, query).await.unwrap().collect().await;
-    assert!(lines.is_sorted_by_key(|line| line.moment));
-    assert_eq!(lines[5].instance, second.instances[0]);
-    assert_eq!((&lines[5].process_type, lines[5].release), (&second.process_type, second.release));
-}
-
-async fn logs_follow_into_instances_that_start_later(bench: Bench) {
-    bench.run(&bench.group(1, bench.worker(&PRINT))).await;
-    let query = LogQuery { instance: None, lines: 1, follow: true };
-    let mut log = bench.scheduler.logs(bench.app.id, query).await.unwrap();
-    let later = group(&bench.app, "later", 3, 1, bench.worker(&PRINT));
-    bench.scheduler.apply(&later).await.unwrap();
-    let mut texts = Vec::new();
-    while texts.len() < 4 {
-        let line = timeout(DEADLINE, log.next()).await.expect("lines come in time").expect("the log goes on");
-        assert!(texts.is_empty() || line.instance == later.instances[0]);
-        texts.push(line.text);
-    }
-    assert_eq!(texts, ["three", "one", "two", "three"]);
-}
-
-/// The next lines, each with its app.
-async fn next_lines(
-    output: &mut BoxStream<'static, (uuid::Uuid, LogLine)>,
-    count: usize,
-) -> Vec<(uuid::Uuid, LogLine)> {
-    let mut lines = Vec::new();
-    while lines.len() < count {
-        lines.push(timeout(DEADLINE, output.next()).await.expect("lines come in time").expect("they go on"));
-    }
-    lines
-}
-
-async fn output_is_collected_from_where_it_was_left(bench: Bench) {
-    let first = bench.group(1, bench.worker(&PRINT));
-    bench.run(&first).await;
-    let mut output = bench.scheduler.output(Ends::new()).await.unwrap();
-    let lines = next_lines(&mut output, 3).await;
-    assert_eq!(lines.iter().map(|(_, line)| line.text.as_str()).collect::<Vec<_>>(), ["one", "two", "three"]);
-    assert!(lines.iter().all(|(app, line)| *app == bench.app.id && line.instance == first.instances[0]));
-    // What starts later is collected too, of other apps and of detached one-offs as well.
-    let foreign = group(&app("other"), "web", 2, 1, bench.worker(&PRINT));
-    bench.scheduler.apply(&foreign).await.unwrap();
-    let lines_of_other = next_lines(&mut output, 3).await;
-    assert!(lines_of_other.iter().all(|(app, line)| *app == foreign.app.id && line.instance == foreign.instances[0]));
-    let one_off = bench.one_off(&CRASH);
-    bench.scheduler.run_detached(one_off.clone()).await.unwrap();
-    let said = next_lines(&mut output, 1).await;
-    assert_eq!((&said[0].1.instance, said[0].1.text.as_str()), (&one_off.name, "last words"));
-    // Whoever comes later goes on where the one before stopped.
-    let end = lines[1].1.moment;
-    let foreign_end = lines_of_other[2].1.moment;
-    let ends = Ends::from([
-        (first.instances[0].clone(), end),
-        (foreign.instances[0].clone(), foreign_end),
-        (one_off.name, said[0].1.moment),
-    ]);
-    let mut output = bench.second.output(ends).await.unwrap();
-    assert_eq!(next_lines(&mut output, 1).await[0].1.text, "three");
-    let later = group(&bench.app, "later", 3, 1, bench.worker(&PRINT));
-    bench.scheduler.apply(&later).await.unwrap();
-    assert_eq!(next_lines(&mut output, 1).await[0].1.instance, later.instances[0], "nothing is told twice");
-    bench.scheduler.remove(foreign.app.id).await.unwrap();
-}
-
-async fn a_one_off_tells_its_output_and_its_exit_code(bench: Bench) {
-    assert_eq!(run_to_end(&*bench.scheduler, bench.one_off(&CRASH)).await, ("last words\n".to_owned(), 3));
-    let one_off = bench.one_off(&HANG);
-    let mut attached = bench.scheduler.run(one_off.clone()).await.unwrap();
-    assert_eq!(attached.events.next().await, Some(OneOffEvent::Output(Channel::Output, "hanging\n".into())));
-    assert_eq!(bench.names().await, [], "it is not observed");
-    assert_eq!(bench.log(100, None).await, [""; 0], "it is not in the app's log");
-    let listed = ObservedOneOff { app: bench.app.id, name: one_off.name, exit: None };
-    let known = || async { (bench.second.one_offs().await.unwrap() == [listed.clone()]).then_some(()) };
-    until("every controller knows of it", known).await;
-    drop(attached);
-    until("nothing is left", || async { bench.scheduler.one_offs().await.unwrap().is_empty().then_some(()) }).await;
-}
-
-async fn a_one_off_reads_what_is_sent_to_it(bench: Bench) {
-    let one_off = OneOff { input: true, ..bench.one_off(&CAT) };
-    let Attached { mut events, input } = bench.scheduler.run(one_off).await.unwrap();
-    for word in ["hello\n", "world\n"] {
-        input.send(OneOffInput::Bytes(word.into())).await.unwrap();
-        let event = timeout(DEADLINE, events.next()).await.expect("it answers");
-        assert_eq!(event, Some(OneOffEvent::Output(Channel::Output, word.into())));
-    }
-    input.send(OneOffInput::End).await.unwrap();
-    assert_eq!(end_of(events).await, (String::new(), 0));
-    // One that nothing is sent to finds its input at its end.
-    assert_eq!(run_to_end(&*bench.scheduler, bench.one_off(&CAT)).await.1, 0);
-}
-
-async fn a_one_off_runs_on_a_terminal_of_the_clients_size(bench: Bench) {
-    let size = |columns, rows| TerminalSize { columns, rows };
-    let one_off = OneOff { terminal: Some(size(100, 30)), input: true, ..bench.one_off(&SIZE) };
-    let Attached { mut events, input } = bench.scheduler.run(one_off).await.unwrap();
-    let mut shown = String::new();
-    let mut until_shown = async |wanted: &str| {
-        while !shown.contains(wanted) {
-            match timeout(DEADLINE, events.next()).await.expect("it prints") {
-                Some(OneOffEvent::Output(Channel::Output, bytes)) => shown.push_str(&String::from_utf8_lossy(&bytes)),
-                other => panic!("{other:?} after {shown:?}"),
-            }
-        }
-    };
-    until_shown("30 100\r\n").await;
-    input.send(OneOffInput::Resize(size(120, 50))).await.unwrap();
-    until_shown("50 120\r\n").await;
-}
-
-async fn a_one_off_gets_signals(bench: Bench) {
-    let Attached { mut events, input } = bench.scheduler.run(bench.one_off(&CATCH)).await.unwrap();
-    let event = timeout(DEADLINE, events.next()).await.expect("it prints");
-    assert_eq!(event, Some(OneOffEvent::Output(Channel::Output, "ready\n".into())));
-    input.send(OneOffInput::Signal(Signal::Interrupt)).await.unwrap();
-    assert_eq!(end_of(events).await, ("caught\n".to_owned(), 7));
-}
-
-async fn a_detached_one_off_is_listed_until_it_is_ended(bench: Bench) {
-    let (ended, hanging) = (bench.one_off(&CRASH), bench.one_off(&HANG));
-    bench.scheduler.run_detached(ended.clone()).await.unwrap();
-    bench.scheduler.run_detached(hanging.clone()).await.unwrap();
-    let exits = || async {
-        let listed = bench.second.one_offs().await.unwrap();
-        listed.into_iter().map(|one| (one.name, one.exit)).collect::<std::collections::BTreeMap<_, _>>()
-    };
-    until("one has ended", || async { (exits().await.get(&ended.name) == Some(&Some(3))).then_some(()) }).await;
-    until("the other goes on", || async { (exits().await.get(&hanging.name) == Some(&None)).then_some(()) }).await;
-    assert_eq!(bench.names().await, [], "they are not observed");
-    let log = || async {
-        let mut log = bench.log(100, None).await;
-        log.sort();
-        (log == ["hanging", "last words"]).then_some(())
-    };
-    until("the app's log has what they wrote", log).await;
-    for name in [&ended.name, &hanging.name, &hanging.name] {
-        bench.scheduler.end_one_off(bench.app.id, name).await.unwrap();
-    }
-    let none = || async { exits().await.is_empty().then_some(()) };
-    until("they are gone", none).await;
-    let hanging = bench.one_off(&HANG);
-    bench.scheduler.run_detached(hanging.clone()).await.unwrap();
-    until("it is told of", || async { exits().await.contains_key(&hanging.name).then_some(()) }).await;
-    bench.scheduler.remove(bench.app.id).await.unwrap();
-    until("they go with their app", none).await;
-}
-
-async fn a_one_off_is_killed_at_its_limit(bench: Bench) {
-    let one_off = OneOff { limit: Duration::from_secs(1), ..bench.one_off(&HANG) };
-    assert_eq!(run_to_end(&*bench.scheduler, one_off).await, ("hanging\n".to_owned(), 137));
 }
 
 async fn usage_is_told_of_what_runs(bench: Bench) {
