@@ -132,11 +132,13 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let deploy_hooks = tokio::spawn(deploy_hooks::run(platform.clone()));
     let mut entrances = tokio::spawn(entrances::run(platform.clone()));
     let mut certificates = tokio::spawn(acme::run(platform));
+    // Listened for before anybody is told that it serves: a signal that comes at once ends it as gently.
+    let asked_to_stop = asked_to_stop()?;
     tracing::info!(%address, domain = settings.domain, "serving");
     let serving = server::serve(listener, router, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
-        ended = asked_to_stop() => ended?,
+        () = asked_to_stop => {}
         () = &mut serving => {}
         ended = &mut reconciler => bail!("the reconciler ended: {ended:?}"),
         ended = &mut entrances => bail!("telling the cluster how apps are found ended: {ended:?}"),
@@ -258,12 +260,14 @@ async fn check_keys(pool: &PgPool, seal: &Seal, settings: &Settings) -> anyhow::
     Ok(())
 }
 
-async fn asked_to_stop() -> anyhow::Result<()> {
+/// Ends when a signal has asked for it.
+fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
