@@ -57,7 +57,7 @@ async fn paths_lead_to_a_process_type_of_their_own() -> anyhow::Result<()> {
     ensure!(listed == format!("=== {} Services\nhooks     /hooks,/v[0-9]+/hooks$\n", app.name), "{listed}");
 
     // A type that does not listen is none, and its paths go where they went.
-    succeed(&app.paas(&["config:set", "DEIS_DEPLOY_TIMEOUT=5"])?)?;
+    succeed(&app.paas(&["config:set", "DEIS_DEPLOY_TIMEOUT=30"])?)?;
     let refused = fail(&app.paas(&["services:add", "--type", "mute", "--route", "/mute"])?, 1)?;
     says(&refused, &["mute"])?;
     ensure!(greeted("/mute")? == "200 web");

@@ -21,7 +21,7 @@ fn misbehaving(mode: &str) -> String {
 
 /// The version that is being waited for in vain must not take the usual two minutes to fail.
 fn be_impatient(veteran: &mut Veteran<'_>) -> anyhow::Result<()> {
-    says(&succeed(&veteran.app.paas(&["config:set", "DEIS_DEPLOY_TIMEOUT=15"])?)?, &["done, v3"])?;
+    says(&succeed(&veteran.app.paas(&["config:set", "DEIS_DEPLOY_TIMEOUT=30"])?)?, &["done, v3"])?;
     veteran.page.text = format!("{} v3 \n", veteran.app.name);
     Ok(())
 }
@@ -40,7 +40,7 @@ async fn a_process_that_never_gets_healthy() -> anyhow::Result<()> {
     let mut veteran = Veteran::deploy(&user).await?;
     be_impatient(&mut veteran)?;
     let push = veteran.push_dockerfile(&misbehaving("silent"))?;
-    let why = ["your app did not start", "not ready within 15 s", "port 5000", "DEIS_DEPLOY_TIMEOUT"];
+    let why = ["your app did not start", "not ready within 30 s", "port 5000", "DEIS_DEPLOY_TIMEOUT"];
     says(
         &push.text,
         &["sample-app of release v4 starts, mode \"silent\"", "Rolling back process types to release v3"],
