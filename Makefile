@@ -29,12 +29,12 @@ test: ## Run every test
 
 test-kubernetes: ## Run the whole-product scenarios with the processes on a cluster (PAAS_TEST_KUBECONFIG=…)
 	@tests/setup test
-	cargo build --locked --workspace --bins
-	PAAS_TEST_SCHEDULER=kubernetes cargo test --locked -p paas-tests --test e2e
+	cargo test --locked --workspace --no-run
+	PAAS_TEST_SCHEDULER=kubernetes cargo test --locked --workspace --test e2e
 
 fuzz: ## Ask the API all that its description allows, and more (FUZZ_SECONDS=75, FUZZ_SEED=…)
 	@tests/setup test
-	cargo build --locked -p paas-controller
+	cargo test --locked --workspace --no-run
 	tests/fuzz/run
 
 up: setup build ## Start the platform on this machine: paas up (arguments in UP=)
