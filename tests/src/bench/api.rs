@@ -103,7 +103,8 @@ impl Asked {
         let rest = "UPDATE apps SET formation = '{}' WHERE name LIKE 'seeded-%';
             DELETE FROM instances WHERE name LIKE 'seeded-%';
             DELETE FROM one_offs; DELETE FROM running_builds; DELETE FROM acme_orders;
-            UPDATE domains SET certificate = NULL; DELETE FROM certificates; VACUUM ANALYZE";
+            UPDATE domains SET certificate = NULL; DELETE FROM certificates;
+            UPDATE routing SET version = (SELECT max(version) FROM route_changes) + 1; VACUUM ANALYZE";
         for statement in rest.split(';') {
             database.execute(AssertSqlSafe(statement.to_owned())).await?;
         }
